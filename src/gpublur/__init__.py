@@ -1,0 +1,33 @@
+"""Blur or remove the background of photographs, without a halo, on NVIDIA GPUs or the CPU."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .edit import DeviceUnavailable, GpuBlurError, ImageFileError, InvalidArgument, ModelUnavailable
+    from .editor import Editor
+    from .functions import blur_background, bokeh_blur, gaussian_blur, remove_background, segment
+
+__version__ = "0.1.0"
+
+# Loaded at first use, so that `import gpublur` brings in neither torch nor numba.
+_HOME = {
+    "Editor": "editor",
+    **dict.fromkeys(("blur_background", "bokeh_blur", "gaussian_blur", "remove_background", "segment"), "functions"),
+    **dict.fromkeys(
+        ("DeviceUnavailable", "GpuBlurError", "ImageFileError", "InvalidArgument", "ModelUnavailable"), "edit"
+    ),
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gpublur' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOME]

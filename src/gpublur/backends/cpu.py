@@ -1,0 +1,206 @@
+"""The verbs on the CPU, in Numba: check, allocate, plan bands, run the loops.
+
+The work goes through the picture in bands of rows, so that what stands between photo and result stays in the cache and
+the memory needed does not grow with the radius; each row is decoded once for the blur and once for the composite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import optics
+from ..arrays import Picture
+from ..edit import BlurSpec
+from ..optics import BORDER, Plan, Spans, Taps
+from . import loops, matting
+
+BAND_BYTES = 8 << 20  # of frames, for each thread
+FILL_BELOW = np.float32(optics.FILL_BELOW)
+STEEP = np.float32(1 / optics.BACKGROUND_BELOW)
+NO_CELLS = np.zeros((0, 1, 1), np.float32)
+NO_MASK = np.zeros((1, 1), np.uint8)
+NO_COEFFICIENTS = np.zeros((1, 1, 4), np.float32)
+NOWHERE = np.zeros(4, np.float32)
+NO_SHIFT = np.zeros(1, np.int32)
+NO_UP = np.zeros((1, 4), np.float32)
+
+
+class Matte(NamedTuple):
+    """What the matte stage knows: alpha everywhere, and the colours of subject and background around every place."""
+
+    cover: loops.Cover
+    fields: loops.Fields
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of one pass: cells to decimate, cells to blur, pixels to write; each a half-open interval."""
+
+    fresh: tuple[int, int]
+    soft: tuple[int, int]
+    pixels: tuple[int, int]
+
+
+class Frames(NamedTuple):
+    """The cells of a band (rows, planes, columns): weighted light, and its blur; with zero margins left and right."""
+
+    cells: NDArray[np.float32]
+    soft: NDArray[np.float32]
+    margin: int
+
+
+def light(picture: Picture, linear: bool) -> loops.Light:
+    """Return the picture with the table that decodes it, to linear light or to display values."""
+    dtype = picture.pixels.dtype
+    top = np.iinfo(dtype).max if dtype.kind == "u" else 1
+    levels = 65536 if dtype.kind == "f" else top + 1
+    return loops.Light(
+        picture.pixels,
+        picture.planar,
+        optics.decode_table(levels, linear),
+        np.float32(1 / top),
+        3 if picture.channels > 1 else 1,
+        3 if picture.channels == 4 else -1,
+    )
+
+
+def ink(dtype: np.dtype[Any], linear: bool) -> loops.Ink:
+    """Return how display values are stored as ``dtype``: integers are rounded."""
+    whole = dtype.kind == "u"
+    return loops.Ink(
+        linear, optics.ENCODE, np.float32(np.iinfo(dtype).max if whole else 1), np.float32(0.5 if whole else 0)
+    )
+
+
+def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte:
+    """Return the matte of a picture.
+
+    Parameters
+    ----------
+    mask : (h, w) uint8, or float32 in [0, 1], or None
+        Of any resolution. None: there is no subject, and no colours are estimated.
+    refine : bool
+        Fit the mask to the photo's edges with the guided filter; otherwise it is taken as it is, resampled.
+    """
+    colours = source.colours
+    if mask is None:
+        return Matte(
+            loops.Cover(0, NO_MASK, np.float32(1), NO_COEFFICIENTS, NOWHERE),
+            loops.Fields(np.zeros((1, 1, 2 * colours), np.float32), NOWHERE, FILL_BELOW),
+        )
+    pixels = source.pixels if not source.planar else np.moveaxis(source.pixels, 0, 2)
+    height, width = pixels.shape[:2]
+    step = matting.stride(height, width)
+    rows, columns = (np.arange(matting.origin(step, n), n, step) for n in (height, width))
+    samples = pixels[rows[0] :: step, columns[0] :: step]
+    to_mask = [mask.shape[1] / width, 0.0, mask.shape[0] / height, 0.0]
+    to_mask[1], to_mask[3] = (0.5 * to_mask[0] - 0.5, 0.5 * to_mask[2] - 0.5)
+    unit = np.float32(1 / 255 if mask.dtype == np.uint8 else 1)
+    alpha = matting.resample(mask, to_mask[2] * rows + to_mask[3], to_mask[0] * columns + to_mask[1]) * unit
+    shown = samples[..., :colours] * source.scale
+    if refine:
+        guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
+        coefficients = matting.guided_coefficients(guide, alpha)
+        alpha = np.clip((coefficients[..., :3] * guide).sum(-1) + coefficients[..., 3], 0, 1)
+        cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, matting.place(step, height, width))
+    else:
+        kind = 1 if mask.shape == (height, width) else 2
+        cover = loops.Cover(kind, mask, unit, NO_COEFFICIENTS, np.array(to_mask, np.float32))
+    codes = samples[..., :colours] if source.scale < 1 else np.clip(samples[..., :colours], 0, 1) * 65535 + 0.5
+    opacity = samples[..., source.opacity] * source.scale if source.opacity >= 0 else np.float32(1)
+    fields = matting.colour_fields(source.table[codes.astype(np.uint16)], alpha, opacity)
+    return Matte(cover, loops.Fields(fields, matting.place(step, height, width, optics.CELL), FILL_BELOW))
+
+
+def bend(spec: BlurSpec) -> loops.Bend:
+    """Return the table of the highlight boost."""
+    low, high = spec.highlight_threshold
+    return loops.Bend(STEEP, optics.boost_table(spec.highlights or 0.0), np.float32(low), np.float32(1 / (high - low)))
+
+
+def frames(plan: Plan, colours: int) -> Frames:
+    """Allocate what one band needs."""
+    rows, margin = band_rows(plan, colours), plan.aperture.reach + BORDER + 1
+    height, width = plan.grid
+    columns = width + 2 * margin
+    all_rows = height + 2 * BORDER
+    cells = min(all_rows, rows + 2 * plan.aperture.reach + 2 * BORDER + 1)
+    soft = min(all_rows, rows + 2 * BORDER + 1)
+    return Frames(
+        np.zeros((cells, colours + 1, columns), np.float32), np.zeros((soft, colours + 1, columns), np.float32), margin
+    )
+
+
+def band_rows(plan: Plan, colours: int) -> int:
+    """Return the rows of cells in a band: as many as fit BAND_BYTES, never fewer than 32."""
+    columns = plan.grid[1] + 2 * (plan.aperture.reach + BORDER + 1)
+    fit = BAND_BYTES * numba.get_num_threads() // (4 * (colours + 1) * columns)
+    return max(32, (fit - 2 * plan.aperture.reach - 4 * BORDER - 2) // 2)
+
+
+def bands(plan: Plan, colours: int) -> Iterator[Band]:
+    """Yield the bands of a picture from top to bottom; each begins where the one before ended."""
+    rows, reach = band_rows(plan, colours), plan.aperture.reach
+    height = plan.grid[0]
+    fresh = soft = -BORDER
+    for top in range(0, height, rows):
+        end = min(top + rows, height)
+        soft_end = end + BORDER
+        fresh_end = max(fresh, min(soft_end + reach, height + BORDER))
+        yield Band((fresh, fresh_end), (soft, soft_end), (top * plan.factor, min(end * plan.factor, plan.height)))
+        fresh, soft = fresh_end, soft_end
+
+
+def decimate(source: loops.Light, matte: Matte, glow: loops.Bend, plan: Plan, into: Frames, band: Band) -> None:
+    """Fill the band's fresh rows of cells with weighted light (3), shrunk by the plan's factor (6)."""
+    loops.decimate(
+        source, matte.cover, glow, plan.factor, plan.down, plan.first, into.cells, into.margin, *band.fresh
+    )
+
+
+def separable(taps: Taps, plan: Plan, of: Frames, band: Band) -> None:
+    """Blur the band's cells along rows, in place, and then along columns into its soft rows."""
+    loops.along_rows(of.cells, taps.weights, *band.fresh)
+    loops.along_columns(of.cells, taps.weights, of.soft, -BORDER, plan.grid[0] + BORDER, *band.soft)
+
+
+def spans(spans: Spans, plan: Plan, of: Frames, band: Band) -> None:
+    """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
+    loops.prefix_rows(of.cells, *band.fresh)
+    loops.span_rows(
+        of.cells, spans.dy, spans.half, spans.weight, of.soft, of.margin, -BORDER, plan.grid[0] + BORDER, *band.soft
+    )
+
+
+def composite(source: loops.Light, matte: Matte, plan: Plan, of: Frames, linear: bool, out: NDArray[Any], band: Band) -> None:
+    """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
+    loops.composite(
+        source, matte.cover, matte.fields, of.soft, of.margin, plan.factor, plan.shift, plan.up,
+        np.zeros(source.colours, np.float32), ink(out.dtype, linear), out, *band.pixels,
+    )  # fmt: skip
+
+
+def fill(source: loops.Light, matte: Matte, colour: NDArray[np.float32], out: NDArray[Any]) -> None:
+    """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (colours,) linear."""
+    height = out.shape[1] if source.planar else out.shape[0]
+    loops.composite(
+        source, matte.cover, matte.fields, NO_CELLS, 0, 1, NO_SHIFT, NO_UP, colour, ink(out.dtype, True), out, 0, height
+    )
+
+
+def cutout(source: loops.Light, matte: Matte, out: NDArray[Any]) -> None:
+    """Write F and alpha, straight, into ``out`` with one more channel than colours."""
+    loops.cutout(source, matte.cover, matte.fields, ink(out.dtype, True), out)
+
+
+def alpha(source: loops.Light, matte: Matte, height: int, width: int) -> NDArray[np.float32]:
+    """Return the matte at every pixel, (height, width) in [0, 1]."""
+    out = np.empty((height, width), np.float32)
+    loops.alpha_plane(source, matte.cover, out)
+    return out

@@ -1,0 +1,244 @@
+"""The command line: ``gpublur blur | remove | mask | models | doctor | demo``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import numpy as np
+
+from . import __version__, batch, codec
+from .batch import Job
+from .codec import Photo
+from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument
+from .edit import color as check_color
+
+# The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
+
+PACKAGES = ("numpy", "numba", "torch", "segmentation-models-pytorch", "pillow", "imagecodecs", "click")
+CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
+_MISSING = "not installed"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn our errors into one line on stderr and exit status 1."""
+        try:
+            return super().invoke(ctx)
+        except GpuBlurError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gpublur")
+def main() -> None:
+    """Blur or remove the background of photos."""
+    warnings.filterwarnings("ignore", module="PIL")  # about odd EXIF tags, which are of no use to the reader here
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Return a decorator that adds several options, shown in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_FILE = click.Path(path_type=Path)
+_output = click.option(
+    "-o", "--output", required=True, type=_FILE, help="A file for one picture, else a directory (made when needed)."
+)
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace existing files.")
+_pictures = _options(
+    click.argument("inputs", nargs=-1, required=True, type=_FILE),
+    _output,
+    _overwrite,
+    click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+)
+_written = _options(
+    click.option("--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."),
+    click.option(
+        "--format",
+        type=click.Choice(codec.WRITTEN, case_sensitive=False),
+        help="Of the results; by default that of OUTPUT's name, or of each input.",
+    ),
+)
+
+
+@main.command()
+@_pictures
+@_written
+@click.option("--mode", type=click.Choice(MODES), default="bokeh", show_default=True)
+@click.option(
+    "--radius",
+    type=float,
+    default=DEFAULT_RADIUS,
+    show_default=True,
+    help=f"Fraction of the diagonal, up to {MAX_RADIUS}.",
+)
+@click.option("--highlights", type=float, help="0 to 1: how far lights outweigh the rest. By default as fits the mode.")
+@click.option("--quality", type=click.Choice(QUALITIES), default="high", show_default=True)
+def blur(
+    inputs: Sequence[Path],
+    output: Path,
+    overwrite: bool,
+    model: str,
+    device: str,
+    mask: Path | None,
+    format: str | None,
+    **spec: Any,
+) -> None:
+    """Blur the background of each picture in INPUTS (files or directories)."""
+    BlurSpec(**spec).checked()  # before the first picture, not once for each
+    jobs = batch.plan(inputs, output, format=format, overwrite=overwrite)
+    matte = _matte(mask, jobs)
+    editor = _editor(device, model)
+    _run(jobs, lambda photo: replace(photo, pixels=editor.blur_background(photo.pixels, mask=matte, **spec)))
+
+
+@main.command()
+@_pictures
+@_written
+@click.option("--color", help="Put this colour (a CSS name or #RRGGBB) behind the subject; by default transparent.")
+def remove(
+    inputs: Sequence[Path],
+    output: Path,
+    overwrite: bool,
+    model: str,
+    device: str,
+    mask: Path | None,
+    format: str | None,
+    color: str | None,
+) -> None:
+    """Remove the background of each picture in INPUTS (files or directories).
+
+    Without --color the result is transparent: formats that cannot hold that, such as JPEG, become PNG.
+    """
+    if color is not None:
+        check_color("color", color)  # before the first picture, as above
+    jobs = batch.plan(inputs, output, format=format, alpha=color is None, overwrite=overwrite)
+    matte = _matte(mask, jobs)
+    editor = _editor(device, model)
+    _run(jobs, lambda photo: replace(photo, pixels=editor.remove_background(photo.pixels, color, mask=matte)))
+
+
+@main.command()
+@_pictures
+def mask(inputs: Sequence[Path], output: Path, overwrite: bool, model: str, device: str) -> None:
+    """Write the mask of each picture in INPUTS as an 8-bit grey PNG (white: subject)."""
+    jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
+    editor = _editor(device, model)
+    _run(jobs, lambda photo: Photo(np.rint(editor.segment(photo.pixels) * 255).astype(np.uint8)))
+
+
+@main.command()
+def models() -> None:
+    """List the segmentation models."""
+    from . import segmentation
+
+    rows = [("name", "status", "size", "licence", "trained on")]
+    rows += [(m.name, m.status, m.size, m.licence, m.trained_on) for m in segmentation.models()]
+    _table(rows)
+
+
+@main.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Say what this machine can run, and why not the rest. Exit status 1 if it can run nothing."""
+    from . import backends, segmentation
+
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    click.echo(f"gpublur {__version__}, Python {platform.python_version()}, {platform.platform()}")
+    click.echo(f"{threads} CPU threads\n")
+    cupy = next((name for name in CUPY if _version(name) != _MISSING), "cupy")
+    _table([("package", "version"), *((name, _version(name)) for name in (*PACKAGES, cupy))])
+    click.echo()
+    found = backends.reasons()
+    _table([("device", "usable", "reason"), *((name, "yes" if usable else "no", why) for name, usable, why in found)])
+    click.echo()
+    _table([("model", "status"), *((m.name, m.status) for m in segmentation.models())])
+    if not any(usable for _name, usable, _why in found):
+        ctx.exit(1)
+
+
+@main.command()
+@_output
+@_overwrite
+@click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.26 by default.")
+def demo(output: Path, overwrite: bool, size: float | None) -> None:
+    """Write a photo to try the other commands on: an astronaut's portrait (NASA, public domain) from scikit-image."""
+    from PIL import Image
+
+    codec.check_written(codec.format_of(output), alpha=False)
+    batch.check_destinations([output], overwrite=overwrite)
+    try:
+        from skimage.data import astronaut
+    except Exception as error:  # missing, or broken in whatever way
+        raise click.ClickException(
+            f"the demo photo comes with scikit-image, which cannot be imported ({error}): pip install 'gpublur[demo]'"
+        ) from error
+    picture = Image.fromarray(astronaut())
+    if size is not None:
+        scale = math.sqrt(size * 1e6 / (picture.width * picture.height))
+        sides = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
+        picture = picture.resize(sides, Image.Resampling.LANCZOS)
+    batch.save(output, codec.encode(Photo(np.asarray(picture)), codec.format_of(output)))
+
+
+def _editor(device: str, model: str) -> Any:
+    from .editor import Editor
+
+    return Editor(device=device, model=model)
+
+
+def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
+    """Return the mask file as a matte (H, W): its alpha channel where that says something, else its brightness."""
+    if path is None:
+        return None
+    if len(jobs) != 1:
+        raise InvalidArgument(f"--mask {path}: goes with a single input, not with {len(jobs)}")
+    pixels = codec.decode(path).pixels
+    matte = pixels / np.float32(np.iinfo(pixels.dtype).max)
+    if matte.ndim == 2:
+        return matte
+    cut_out = matte.shape[2] == 4 and matte[..., 3].min() < 1
+    return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
+
+
+def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo]) -> None:
+    """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
+    bar = click.progressbar(jobs, file=sys.stderr) if len(jobs) > 1 else nullcontext(jobs)
+    with bar as todo:
+        failures = batch.run(todo, work)
+    if failures:
+        lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
+        raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return _MISSING
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

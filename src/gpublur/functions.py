@@ -1,0 +1,142 @@
+"""The public functions: one call, one `Editor` kept warm for each device and model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from . import edit
+from .edit import Mode, Quality, Refine
+from .editor import Editor
+
+
+@lru_cache(maxsize=8)
+def warm(device: str, model: Any) -> Editor:
+    return Editor(device, model)
+
+
+def blur_background(
+    image: Any,
+    mode: Mode = "bokeh",
+    radius: float = edit.DEFAULT_RADIUS,
+    *,
+    highlights: float | None = None,
+    highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,
+    quality: Quality = "high",
+    linear_light: bool = True,
+    mask: Any = None,
+    refine: Refine = "auto",
+    layout: str | None = None,
+    device: str = "auto",
+    model: Any = "general",
+) -> Any:
+    """Blur what is not the subject, without a halo around it.
+
+    Parameters
+    ----------
+    image : array, tensor, PIL image, or a list or tuple of these
+        Grey, RGB or RGBA; uint8, uint16, float16 or float32 (floats display-referred in [0, 1]). NumPy is HWC or NHWC,
+        torch CHW or NCHW. An alpha channel is kept, and what it hides lends no colour.
+    mode : {"bokeh", "gaussian"}
+        A disk with glowing highlights, or a gaussian.
+    radius : float
+        Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05].
+    highlights : float, optional
+        In [0, 1]: how far bright points outshine their surroundings (DESIGN (3)). By default 0.3 for bokeh, 0 for gaussian.
+    highlight_threshold : (float, float)
+        Linear luminance where that begins and where it is complete.
+    quality : {"high", "fast", "exact"}
+        ``high`` is within 2/255 of ``exact`` (0.1/255 for gaussian), ``exact`` works at full resolution.
+    linear_light : bool
+        Blur and blend in linear light; False: in the values as they are.
+    mask : array (h, w) or (n, h, w), PIL image, or list, optional
+        A ready matte: bool, uint8 or float in [0, 1], of any resolution. Then no model is loaded.
+    refine : {"auto", True, False}
+        Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
+    layout : {"HW", "HWC", "CHW", "NHWC", "NCHW"}, optional
+        Axis order, where it is not the kind's own.
+    device, model
+        See `Editor`.
+
+    Returns
+    -------
+    same kind, shape, dtype and layout as ``image``
+
+    Raises
+    ------
+    InvalidArgument, DeviceUnavailable, ModelUnavailable
+        All are `GpuBlurError`.
+    """
+    return warm(device, model).blur_background(
+        image, mode, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
+        linear_light=linear_light, mask=mask, refine=refine, layout=layout,
+    )  # fmt: skip
+
+
+def remove_background(
+    image: Any,
+    color: Any = None,
+    *,
+    mask: Any = None,
+    refine: Refine = "auto",
+    layout: str | None = None,
+    device: str = "auto",
+    model: Any = "general",
+) -> Any:
+    """Cut the subject out, with its own colour at soft edges.
+
+    Parameters
+    ----------
+    color : str or (r, g, b), optional
+        Paint behind the subject: a CSS name, ``"#RRGGBB"``, or integers in 0..255. None: transparent.
+    image, mask, refine, layout, device, model
+        See `blur_background`.
+
+    Returns
+    -------
+    RGBA with straight alpha, or RGB where ``color`` is given; kind, dtype and layout of ``image``
+    """
+    return warm(device, model).remove_background(image, color, mask=mask, refine=refine, layout=layout)
+
+
+def segment(
+    image: Any, *, refine: Refine = "auto", layout: str | None = None, device: str = "auto", model: Any = "general"
+) -> Any:
+    """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; for PIL mode L."""
+    return warm(device, model).segment(image, refine=refine, layout=layout)
+
+
+def gaussian_blur(
+    image: Any,
+    radius: float = edit.DEFAULT_RADIUS,
+    *,
+    quality: Quality = "high",
+    linear_light: bool = False,
+    layout: str | None = None,
+    device: str = "auto",
+) -> Any:
+    """Blur the whole picture with a gaussian of sigma ``radius`` times the diagonal, by default in display values.
+
+    Outside the frame nothing is assumed: near its edges the weights that remain are scaled up. See `blur_background`.
+    """
+    return warm(device, "general").gaussian_blur(
+        image, radius, quality=quality, linear_light=linear_light, layout=layout
+    )
+
+
+def bokeh_blur(
+    image: Any,
+    radius: float = edit.DEFAULT_RADIUS,
+    *,
+    highlights: float | None = None,
+    highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,
+    quality: Quality = "high",
+    linear_light: bool = True,
+    layout: str | None = None,
+    device: str = "auto",
+) -> Any:
+    """Blur the whole picture with a disk of ``radius`` times the diagonal, in linear light. See `blur_background`."""
+    return warm(device, "general").bokeh_blur(
+        image, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
+        linear_light=linear_light, layout=layout,
+    )  # fmt: skip

@@ -1,0 +1,204 @@
+"""All blur maths, on the host and in float64: radius -> plan (decimation, taps or spans, upsampling).
+
+A backend only loads, multiplies and adds what stands in a `Plan`. Equation numbers are those of docs/maths.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .edit import BlurSpec
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+# Measured against float64 on night photos (docs/maths.md, table to (6)).
+GAUSSIAN_RATIO = {"high": 4.0, "fast": 2.0}  # least sigma / factor
+DISK_RATIO = {"high": 24.0, "fast": 12.0}  # least R / factor
+MAX_FACTOR = 16  # coarser grids save nothing any more
+SUPPORT = 5.0  # of the gaussian, in sigma: 6e-7 of its weight lies outside; 4 costs 0.3 LSB beside boosted highlights
+BORDER = 2  # low-res cells that the upsampling reads beyond the frame
+
+MATTE_SAMPLES = 512  # samples of the photo along its longer side, for guided filter and colour fields
+CELL = 4  # samples along the side of a cell of the colour fields
+BACKGROUND_BELOW = 0.03  # a pixel with more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
+FILL_BELOW = 1 / 32  # (3): blurred weight under which the colour field fills in
+FIELD_BELOW = 1 / 4  # the same for a cell of the colour fields and its coarser level
+
+
+@dataclass(frozen=True, eq=False)
+class Taps:
+    """One symmetric row of weights, applied along rows and then along columns."""
+
+    weights: Floats  # (2 * reach + 1,), sums to 1
+    reach: int
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """A flat aperture whose rows are intervals: the sum over k of weight[k] * (row dy[k], columns -half[k] .. half[k]).
+
+    A row whose rim covers pixels in part is several nested intervals, so that every pixel has its exact covered area.
+    ``dy`` runs from 0 up: the aperture is symmetric, and rows other than 0 count above and below.
+    """
+
+    dy: Ints  # (k,)
+    half: Ints  # (k,)
+    weight: Floats  # (k,), the whole aperture sums to 1
+    reach: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a backend needs to blur one picture of ``height`` x ``width`` pixels.
+
+    The grid has one cell for ``factor`` x ``factor`` pixels. Cell X is the sum over i of
+    ``down[i]`` * pixel[X * factor + first + i], in both axes; pixel X * factor + p of the blurred picture is the sum over
+    j in 0..3 of ``up[p, j]`` * cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels and ``up`` is not used.
+    """
+
+    height: int
+    width: int
+    factor: int
+    first: int
+    down: Floats  # (factor,) box or (2 * factor or one less,) tent
+    shift: Ints  # (factor,)
+    up: Floats  # (factor, 4)
+    aperture: Taps | Spans
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of cells that cover the frame; the last of each may be partial."""
+        return -(-self.height // self.factor), -(-self.width // self.factor)
+
+
+def radius_px(radius: float, height: int, width: int) -> float:
+    """Return (1): ``radius`` as a fraction of the diagonal, in pixels."""
+    return radius * math.hypot(width, height)
+
+
+@lru_cache(maxsize=256)
+def plan(spec: BlurSpec, height: int, width: int) -> Plan:
+    """Return the plan for a checked ``spec`` and a picture of ``height`` x ``width`` pixels."""
+    r = radius_px(spec.radius, height, width)
+    ratio = (GAUSSIAN_RATIO if spec.mode == "gaussian" else DISK_RATIO).get(spec.quality, math.inf)
+    factor = min(max(int(r / ratio), 1), MAX_FACTOR)
+    if spec.mode == "gaussian":
+        down, first = tent(factor)
+        shift, up = polyphase(factor, cubic_spline)
+        # (6): decimation and upsampling are blurs themselves; what they do is left out of the taps.
+        own = 0.0 if factor == 1 else variance(down) + factor**2 / 3
+        aperture: Taps | Spans = gaussian(math.sqrt(r * r - own) / factor)
+    else:
+        down, first = np.full(factor, 1 / factor), 0
+        shift, up = polyphase(factor, catmull_rom)
+        aperture = disk(r / factor)
+    return Plan(height, width, factor, first, down.astype(np.float32), shift, up.astype(np.float32), aperture)
+
+
+def gaussian(sigma: float) -> Taps:
+    """Return the taps of a gaussian of standard deviation ``sigma`` cells."""
+    reach = math.ceil(SUPPORT * sigma)
+    x = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (x / sigma) ** 2) if sigma > 0 else np.ones(1)
+    return Taps((weights / weights.sum()).astype(np.float32), reach)
+
+
+def disk(radius: float) -> Spans:
+    """Return the spans of a disk of ``radius`` cells, every cell weighted by its covered area."""
+    cover = disk_cover(radius)
+    cover /= cover[0, 0] + 2 * (cover[0, 1:].sum() + cover[1:, 0].sum()) + 4 * cover[1:, 1:].sum()
+    # Along a row the cover falls with |dx|: it is a sum of centred intervals, one for each place where it falls.
+    fall = cover - np.pad(cover, ((0, 0), (0, 1)))[:, 1:]
+    dy, half = np.nonzero(fall > 1e-9 * cover[0, 0])
+    return Spans(dy.astype(np.int32), half.astype(np.int32), fall[dy, half].astype(np.float32), len(cover) - 1)
+
+
+def disk_cover(radius: float) -> NDArray[np.float64]:
+    """Return the covered area of the cells of a disk's quadrant, (n + 1, n + 1) in [0, 1].
+
+    The area of {0 <= x <= a, 0 <= y <= b} within the disk has a closed form; a cell is a difference of four of them.
+    """
+    n = math.ceil(max(radius, 0.5) - 0.5)
+    edges = np.concatenate([[0.0], np.arange(n + 1) + 0.5])
+    a = np.minimum(edges, radius)
+    corner = quadrant_area(a[None, :], a[:, None], radius)
+    cover = np.diff(np.diff(corner, axis=0), axis=1)
+    cover[0] *= 2  # the cells on the axes are whole, their quadrant's part is half
+    cover[:, 0] *= 2
+    return np.maximum(cover, 0)
+
+
+def quadrant_area(a: NDArray[np.float64], b: NDArray[np.float64], r: float) -> NDArray[np.float64]:
+    """Return the area of {0 <= x <= a, 0 <= y <= b, x^2 + y^2 <= r^2} for 0 <= a, b <= r."""
+
+    def under(x: NDArray[np.float64]) -> NDArray[np.float64]:  # integral of sqrt(r^2 - x^2) from 0 to x
+        return 0.5 * (x * np.sqrt(np.maximum(r * r - x * x, 0)) + r * r * np.arcsin(np.clip(x / r, -1, 1)))
+
+    turn = np.minimum(a, np.sqrt(np.maximum(r * r - b * b, 0)))  # left of it the top edge b cuts, right of it the circle
+    return turn * b + under(a) - under(turn)
+
+
+def tent(factor: int) -> tuple[NDArray[np.float64], int]:
+    """Return the order-2 spline over the pixels of a cell and its neighbours, and the first pixel's offset.
+
+    Sampled at pixel centres about the cell's centre, it sums to 1 for factors of either parity, and so do the shares of
+    one pixel in its cells; no half-pixel shift arises.
+    """
+    first = -(factor // 2)
+    pixels = np.arange(first, factor - first)
+    weights = np.maximum(0, 1 - np.abs(pixels - (factor - 1) / 2) / factor) / factor
+    return weights[weights > 0], first + int(weights[0] == 0)
+
+
+def variance(down: NDArray[np.float64]) -> float:
+    """Return the variance of symmetric weights that sum to 1, in pixels squared."""
+    x = np.arange(len(down)) - (len(down) - 1) / 2
+    return float((down * x * x).sum())
+
+
+def polyphase(factor: int, kernel) -> tuple[Ints, NDArray[np.float64]]:
+    """Return for each pixel of a cell the first of the 4 cells it is interpolated from, and their weights."""
+    position = (np.arange(factor) + 0.5) / factor - 0.5  # of the pixel's centre, in cells from the cell's centre
+    left = np.floor(position).astype(np.int32)
+    return left - 1, kernel((position - left)[:, None])
+
+
+def cubic_spline(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the order-4 (cubic) B-spline's 4 weights at ``t`` in [0, 1) after the second cell."""
+    return np.hstack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
+
+
+def catmull_rom(t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Catmull-Rom spline's 4 weights at ``t`` in [0, 1) after the second cell."""
+    return np.hstack([-(t**3) + 2 * t**2 - t, 3 * t**3 - 5 * t**2 + 2, -3 * t**3 + 4 * t**2 + t, t**3 - t**2]) / 2
+
+
+@lru_cache(maxsize=8)
+def decode_table(levels: int, linear: bool) -> Floats:
+    """Return the light of each of ``levels`` equally spaced display values in [0, 1]."""
+    v = np.linspace(0, 1, levels)
+    return (decode(v) if linear else v).astype(np.float32)
+
+
+def decode(v: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the linear light of display values in [0, 1] (sRGB's EOTF, IEC 61966-2-1)."""
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+
+@lru_cache(maxsize=64)
+def boost_table(highlights: float) -> Floats:
+    """Return (3)'s boost 2^(10 h t) for 4097 equally spaced t in [0, 1], to be interpolated; one value where h is 0."""
+    return (2.0 ** (10 * highlights * np.linspace(0, 1, 4097 if highlights else 1))).astype(np.float32)
+
+
+# The sRGB encoder above its linear part, as a polynomial in x^(1/4): Chebyshev interpolation of
+# 1.055 x^(1/2.4) - 0.055 on [0.0031308, 1], largest error 2.2e-6 (test_optics.py).
+ENCODE = np.array(
+    [-0.05973901, 0.14195826, 1.35457265, -0.82528002, 0.62100228, -0.29424764, 0.06173431], np.float32
+)

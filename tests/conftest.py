@@ -1,0 +1,51 @@
+"""Backends as a parameter, pictures that hurt, and one table of tolerances."""
+
+import numpy as np
+import pytest
+from gpublur import backends
+from gpublur.editor import Editor
+
+# Largest difference from the float64 reference, in 1/255 before rounding; with highlights 0, and boosted by 0.5.
+CONTRACT = {
+    ("gaussian", "exact"): (0.1, 0.1),
+    ("gaussian", "high"): (0.1, 0.3),
+    ("bokeh", "exact"): (0.1, 0.1),
+    ("bokeh", "high"): (2.0, np.inf),
+}
+# Least PSNR in dB, where a bound on single pixels says little (rims of boosted disks) or nothing is promised of them.
+LEAST_PSNR = {("bokeh", "high"): (70, 55), ("gaussian", "fast"): (60, 47), ("bokeh", "fast"): (60, 47)}
+
+
+@pytest.fixture(scope="session", params=["cpu"])
+def backend(request):
+    """The name of a backend that can run here; one that cannot is skipped with its reason."""
+    for name, usable, reason in backends.reasons():
+        if name == request.param:
+            if not usable:
+                pytest.skip(reason)
+            return name
+    raise AssertionError(f"{request.param} is not a backend")
+
+
+@pytest.fixture(scope="session")
+def editor(backend):
+    return Editor(device=backend)
+
+
+def scene(height, width, seed=0):
+    """A night: dark gradients and noise, and lamps of one to a few pixels; float32 (H, W, 3) in [0, 1]."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    base = 0.05 + 0.25 * y / height + 0.1 * np.sin(x / 9.0)
+    picture = base[..., None] * np.array([1.0, 0.8, 0.6]) + rng.normal(0, 0.02, (height, width, 3))
+    for _ in range(max(1, height * width // 900)):
+        r, c, size = rng.integers(0, height), rng.integers(0, width), rng.integers(1, 4)
+        picture[r : r + size, c : c + size] = rng.uniform(0.8, 1.0, 3)
+    return np.clip(picture, 0, 1).astype(np.float32)
+
+
+def matte(height, width):
+    """A soft-edged ellipse that touches the bottom; float32 (H, W) in [0, 1], with solid 0 and 1."""
+    y, x = np.mgrid[:height, :width]
+    distance = np.hypot((y - 0.7 * height) / (0.35 * height + 1), (x - 0.45 * width) / (0.2 * width + 1))
+    return np.clip((1.1 - distance) / 0.2, 0, 1).astype(np.float32)

@@ -1,0 +1,257 @@
+"""The command line, with a stand-in for the editor: what is called, written, refused and said."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import gpublur
+from gpublur import backends, codec, editor, segmentation
+from gpublur.cli import main
+from gpublur.codec import Photo
+from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable
+
+SRGB = bytes(16) + b"RGB " + bytes(108)
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+
+class FakeEditor:
+    """Records the calls and answers with pictures that are easy to know."""
+
+    calls: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    def __init__(self, device: str, model: str) -> None:
+        if device == "cuda":
+            raise DeviceUnavailable("device='cuda': no driver")
+        self.model = model
+        self.calls.append(("init", {"device": device, "model": model}))
+
+    def blur_background(self, pixels: np.ndarray, **options: Any) -> np.ndarray:
+        self.calls.append(("blur", options))
+        if pixels.shape[0] == 1:
+            raise InvalidArgument("image of 1 row")
+        if self.model == "absent":
+            raise ModelUnavailable("model='absent' is unknown")
+        return np.iinfo(pixels.dtype).max - pixels
+
+    def remove_background(self, pixels: np.ndarray, color: str | None = None, **options: Any) -> np.ndarray:
+        self.calls.append(("remove", options | {"color": color}))
+        shape = (*pixels.shape[:2], 4 if color is None else 3)
+        return np.full(shape, 7, pixels.dtype)
+
+    def segment(self, pixels: np.ndarray) -> np.ndarray:
+        return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
+
+
+@pytest.fixture(autouse=True)
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    monkeypatch.setattr(editor, "Editor", FakeEditor)
+    monkeypatch.setattr(FakeEditor, "calls", [])
+    return FakeEditor.calls
+
+
+def run(*args: object) -> Result:
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def make(path: Path, pixels: np.ndarray = PIXELS) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(codec.encode(Photo(pixels, icc=SRGB), codec.format_of(path)))
+    return path
+
+
+def files(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_blur_one_file(tmp_path: Path, calls: list) -> None:
+    source = make(tmp_path / "a.png")
+    result = run("blur", source, "-o", tmp_path / "b.png", "--mode", "gaussian", "--radius", 0.02, "--device", "cpu")
+    assert (result.exit_code, result.output) == (0, "")
+    photo = codec.decode(tmp_path / "b.png")
+    np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
+    assert photo.icc == SRGB
+    options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
+    assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
+
+
+def test_blur_keeps_16_bits(tmp_path: Path) -> None:
+    source = make(tmp_path / "a.png", PIXELS.astype(np.uint16) * 250)
+    assert run("blur", source, "-o", tmp_path / "b.png").exit_code == 0
+    np.testing.assert_array_equal(codec.decode(tmp_path / "b.png").pixels, 65535 - PIXELS.astype(np.uint16) * 250)
+
+
+def test_one_bad_file_is_reported_and_the_rest_is_written(tmp_path: Path) -> None:
+    for name in ("a.jpg", "x/b.jpg", "x/c.png"):
+        make(tmp_path / "in" / name)
+    (tmp_path / "in" / "x" / "b.jpg").write_bytes(b"no picture")
+    make(tmp_path / "in" / "thin.png", PIXELS[:1])
+    result = run("blur", tmp_path / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "2 of 4 pictures failed:" in result.stderr
+    assert f"\n  {tmp_path}/in/thin.png: image of 1 row" in result.stderr
+    assert f"\n  {tmp_path}/in/x/b.jpg: is not a picture" in result.stderr
+    assert files(tmp_path / "out") == {"a.jpg", "x/c.png"}
+
+
+def test_format(tmp_path: Path) -> None:
+    source = make(tmp_path / "a.jpg")
+    assert run("blur", source, "-o", tmp_path / "out", "--format", "webp").exit_code == 0
+    assert codec.decode(tmp_path / "out" / "a.webp").format == "WEBP"
+
+
+def test_remove(tmp_path: Path, calls: list) -> None:
+    source = make(tmp_path / "a.jpg")
+    assert run("remove", source, "-o", tmp_path / "cut").exit_code == 0
+    photo = codec.decode(tmp_path / "cut" / "a.png")
+    assert (photo.pixels.shape, photo.icc) == ((6, 8, 4), SRGB)
+    assert run("remove", source, "-o", tmp_path / "b.jpg", "--color", "#C5C6FF").exit_code == 0
+    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)
+    assert [options["color"] for name, options in calls if name == "remove"] == [None, "#C5C6FF"]
+
+
+def test_a_cut_out_is_not_written_as_jpeg(tmp_path: Path) -> None:
+    result = run("remove", make(tmp_path / "a.jpg"), "-o", tmp_path / "b.jpg")
+    assert result.exit_code == 1
+    assert "--color" in result.stderr
+    assert "PNG, WEBP, TIFF, AVIF" in result.stderr
+
+
+def test_mask_command(tmp_path: Path) -> None:
+    assert run("mask", make(tmp_path / "a.jpg"), "-o", tmp_path / "out").exit_code == 0
+    mask = Image.open(tmp_path / "out" / "a.png")
+    assert (mask.mode, mask.getextrema()) == ("L", (0, 255))
+
+
+@pytest.mark.parametrize("kind", ["grey", "deep", "rgb", "cut-out"])
+def test_mask_option(tmp_path: Path, calls: list, kind: str) -> None:
+    grey = np.array([[0, 128, 255]], np.uint8)
+    solid = np.full_like(grey, 255)
+    layers = {"rgb": [grey] * 3, "cut-out": [solid, solid, solid, grey]}
+    pixels = np.stack(layers[kind], -1) if kind in layers else grey
+    matte = make(tmp_path / "m.png", pixels.astype(np.uint16) * 257 if kind == "deep" else pixels)
+    assert run("blur", make(tmp_path / "a.jpg"), "-o", tmp_path / "b.jpg", "--mask", matte).exit_code == 0
+    np.testing.assert_allclose(calls[-1][1]["mask"], grey / 255, atol=1e-6)
+
+
+def test_mask_option_takes_one_input(tmp_path: Path) -> None:
+    sources = [make(tmp_path / "a.jpg"), make(tmp_path / "b.jpg")]
+    result = run("blur", *sources, "-o", tmp_path / "out", "--mask", sources[0])
+    assert (result.exit_code, files(tmp_path)) == (1, {"a.jpg", "b.jpg"})
+    assert "single input" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--radius", "0"), "radius=0.0"),
+        (("--radius", "0.0500001"), "radius=0.0500001"),
+        (("--radius", "nan"), "radius=nan"),
+        (("--radius=-1",), "radius=-1.0"),
+        (("--highlights", "2"), "highlights=2.0"),
+        (("--device", "cuda"), "no driver"),
+        (("--model", "absent"), "model='absent'"),
+        (("--mask", "missing.png"), "missing.png: cannot be read"),
+    ],
+)
+def test_errors_are_one_line_and_status_1(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+    result = run("blur", make(tmp_path / "a.jpg"), "-o", tmp_path / "b.jpg", *options)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ")
+    assert message in result.stderr
+    assert files(tmp_path) == {"a.jpg"}
+
+
+def test_color_is_checked_before_anything_is_read(tmp_path: Path, calls: list) -> None:
+    result = run("remove", make(tmp_path / "a.jpg"), "-o", tmp_path / "b.jpg", "--color", "blurple")
+    assert (result.exit_code, calls) == (1, [])
+    assert "color='blurple'" in result.stderr
+
+
+@pytest.mark.parametrize("options", [("--radius", "x"), ("--mode", "box"), ("--format", "gif"), ("--nonsense",)])
+def test_usage_errors_are_status_2(tmp_path: Path, options: tuple[str, ...]) -> None:
+    result = run("blur", make(tmp_path / "a.jpg"), "-o", tmp_path / "b.jpg", *options)
+    assert result.exit_code == 2
+    assert run("blur", "-o", tmp_path).exit_code == 2
+
+
+def test_refusals_come_before_the_first_file(tmp_path: Path, calls: list) -> None:
+    sources = [make(tmp_path / "x/a.jpg"), make(tmp_path / "y/a.jpg"), make(tmp_path / "z.jpg")]
+    before = files(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for inputs, output, message in [
+        (sources, tmp_path / "out", "would both write"),
+        ([tmp_path / "empty"], tmp_path / "out", "holds no picture"),
+        ([tmp_path / "missing"], tmp_path / "out", "no such file"),
+        (sources[:1], sources[2], "--overwrite"),
+        (sources[:1], sources[0], "--overwrite"),
+        (sources[:1], sources[2] / "out", "not a directory"),
+    ]:
+        result = run("blur", *inputs, "-o", output)
+        assert result.exit_code == 1
+        assert message in result.stderr
+    assert (files(tmp_path), calls) == (before, [])
+    assert run("blur", sources[0], "-o", sources[2], "--overwrite").exit_code == 0
+
+
+def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = SimpleNamespace(name="general", status="ready", size="5 MB", licence="Apache-2.0", trained_on="photos")
+    monkeypatch.setattr(segmentation, "models", lambda: [row])
+    lines = run("models").stdout.splitlines()
+    assert lines == ["name     status  size  licence     trained on", "general  ready   5 MB  Apache-2.0  photos"]
+
+
+@pytest.mark.parametrize(("usable", "status"), [(True, 0), (False, 1)])
+def test_doctor(monkeypatch: pytest.MonkeyPatch, usable: bool, status: int) -> None:
+    found = [("cuda", False, "CuPy is not installed"), ("cpu", usable, "Numba, 2 threads")]
+    monkeypatch.setattr(backends, "reasons", lambda: found)
+    result = run("doctor")
+    assert result.exit_code == status
+    assert "cuda    no      CuPy is not installed" in result.stdout
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["numpy", np.__version__] in lines
+    assert any(line[:1] == ["general"] for line in lines)
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ModuleType("skimage.data")
+    data.astronaut = lambda: np.full((512, 512, 3), 80, np.uint8)
+    monkeypatch.setitem(sys.modules, "skimage", ModuleType("skimage"))
+    monkeypatch.setitem(sys.modules, "skimage.data", data)
+    assert run("demo", "-o", tmp_path / "a.png").exit_code == 0
+    assert codec.decode(tmp_path / "a.png").pixels.shape == (512, 512, 3)
+    assert run("demo", "-o", tmp_path / "b.jpg", "--size", 1).exit_code == 0
+    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (1000, 1000, 3)
+    assert "--overwrite" in run("demo", "-o", tmp_path / "a.png").stderr
+    for name in ("a", "a.gif"):
+        assert run("demo", "-o", tmp_path / name).exit_code == 1
+
+
+def test_demo_without_scikit_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    result = run("demo", "-o", tmp_path / "a.png")
+    assert result.exit_code == 1
+    assert "gpublur[demo]" in result.stderr
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"gpublur, version {gpublur.__version__}\n"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from gpublur.cli import main; main(['blur', '--help'], standalone_mode=False);"
+        "sys.exit(', '.join({'torch', 'numba', 'cupy', 'PIL', 'imagecodecs'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--radius" in done.stdout

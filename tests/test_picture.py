@@ -1,0 +1,195 @@
+"""The whole road with a mask given, against the float64 reference, on every backend."""
+
+import numpy as np
+import pytest
+import reference
+from conftest import CONTRACT, LEAST_PSNR, matte, scene
+
+THRESHOLD = (0.6, 0.95)
+MODES = ("gaussian", "bokeh")
+
+
+def compare(editor, picture, alpha, mode, radius, highlights, quality):
+    """Largest difference in 1/255 and PSNR between the backend and the reference."""
+    got = editor.blur_background(
+        picture, mode, radius, highlights=highlights, highlight_threshold=THRESHOLD, quality=quality, mask=alpha
+    )
+    want = reference.blur_background(picture, alpha, mode, radius, highlights, THRESHOLD, True)
+    return reference.max_lsb(got, want), reference.psnr(got, want)
+
+
+@pytest.mark.parametrize("highlights", [0.0, 0.5])
+@pytest.mark.parametrize("radius", [0.002, 0.005, 0.01, 0.03, 0.05])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("quality", ["exact", "high", "fast"])
+def test_contract_with_the_reference(editor, mode, quality, radius, highlights):
+    # 1,100 pixels of diagonal: bokeh decimates at .05 (high) and .03 (fast), gaussian from .01 on.
+    picture, alpha = scene(641, 897), matte(641, 897)
+    worst, psnr = compare(editor, picture, alpha, mode, radius, highlights, quality)
+    boosted = int(highlights > 0)
+    assert worst <= CONTRACT.get((mode, quality), (np.inf, np.inf))[boosted]
+    assert psnr >= LEAST_PSNR.get((mode, quality), (0, 0))[boosted]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (2, 2), (3, 5), (7, 300), (301, 5), (127, 129), (128, 128)])
+def test_sizes_that_hurt(editor, mode, size):
+    # Thinner than the blur reaches, primes, a block more or less; radius .05 decimates the long ones.
+    picture, alpha = scene(*size), matte(*size)
+    for quality in ("exact", "high"):
+        worst, _ = compare(editor, picture, alpha, mode, 0.05, 0.0, quality)
+        assert worst <= CONTRACT[mode, quality][0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("extra", range(6))
+def test_last_partial_cell_counts_by_its_area(editor, mode, extra):
+    # The right and bottom edges are bright: a partial cell taken for a whole one is off by 10 LSB and more there.
+    picture = scene(960 + extra, 960 + extra)
+    picture[-3:], picture[:, -3:] = 0.9, 0.9
+    worst, psnr = compare(editor, picture, np.zeros(picture.shape[:2], np.float32), mode, 0.05, 0.0, "high")
+    assert worst <= CONTRACT[mode, "high"][0]
+    assert psnr >= 70
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bare_filter_against_the_reference(editor, mode):
+    picture = scene(200, 301)
+    if mode == "gaussian":
+        got = editor.gaussian_blur(picture, 0.02)
+        want = reference.blur(picture, mode, 0.02, 0.0, THRESHOLD, False)
+    else:
+        got = editor.bokeh_blur(picture, 0.02, highlights=0.4, highlight_threshold=THRESHOLD)
+        want = reference.blur(picture, mode, 0.02, 0.4, THRESHOLD, True)
+    assert reference.max_lsb(got, want) <= 0.1
+
+
+def test_gaussian_equals_scipy_away_from_the_edge(editor):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    picture = scene(220, 260)
+    sigma = 0.02 * np.hypot(220, 260)
+    want = ndimage.gaussian_filter(picture, (sigma, sigma, 0), truncate=6)
+    inner = slice(40, -40)
+    assert reference.max_lsb(editor.gaussian_blur(picture, 0.02)[inner, inner], want[inner, inner]) <= 0.1
+
+
+@pytest.mark.parametrize("shape", [(90, 120), (90, 120, 1), (90, 120, 3), (90, 120, 4)])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
+def test_every_kind_and_dtype(editor, shape, dtype):
+    rng = np.random.default_rng(1)
+    picture = rng.uniform(0.1, 0.9, shape)
+    top = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
+    given = (picture * top + (0.5 if top > 1 else 0)).astype(dtype)
+    alpha = matte(90, 120)
+    got = editor.blur_background(given, "bokeh", 0.03, highlights=0.0, mask=alpha)
+    assert got.dtype == given.dtype
+    assert got.shape == given.shape
+    shown = given.astype(np.float64) / top
+    reduced = shown[..., 0] if shape[2:] == (1,) else shown
+    want = reference.blur_background(reduced, alpha, "bokeh", 0.03, 0.0, THRESHOLD, True).reshape(shape)
+    rounding = {"uint8": 0.51, "float16": 0.13}.get(dtype, 0.05)
+    assert reference.max_lsb(got / np.float64(top), want) <= rounding
+
+
+@pytest.mark.parametrize("color", [None, "#c08040"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_cutout_against_the_reference(editor, color, channels):
+    picture, alpha = scene(80, 110), matte(80, 110)
+    if channels == 4:
+        opacity = np.linspace(1, 0.2, 110, dtype=np.float32)[None].repeat(80, 0)
+        picture = np.dstack([picture, opacity])
+    got = editor.remove_background(picture, color, mask=alpha)
+    cut = reference.remove_background(picture, alpha)
+    if color is None:
+        assert reference.max_lsb(got, cut) <= 0.1
+    elif channels == 3:
+        paint = reference.decode(np.array([0xC0, 0x80, 0x40]) / 255)
+        blend = cut[..., 3:] * reference.decode(cut[..., :3]) + (1 - cut[..., 3:]) * paint
+        want = np.where(cut[..., 3:] == 1, picture, reference.encode(blend))
+        assert reference.max_lsb(got, want) <= 0.1
+    else:  # transparent parts show the paint
+        assert got.shape == (80, 110, 3)
+        assert reference.max_lsb(got[:20, -5:], np.array([0xC0, 0x80, 0x40]) / 255) <= 0.5
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_constant_stays_constant_for_every_mask(editor, mode):
+    picture = np.full((97, 131, 3), (37, 140, 200), np.uint8)
+    rng = np.random.default_rng(2)
+    masks = [rng.random((97, 131)), np.full((97, 131), 0.5), np.zeros((97, 131)), np.ones((97, 131)), matte(97, 131)]
+    for mask in masks:
+        out = editor.blur_background(picture, mode, 0.05, highlights=0.5, mask=mask.astype(np.float32))
+        np.testing.assert_array_equal(out, picture)
+
+
+@pytest.mark.parametrize("quality", ["exact", "high"])
+def test_an_impulse_reproduces_the_aperture(editor, quality):
+    size, radius = 201, 0.04
+    light = np.zeros((size, size), np.float32)
+    light[size // 2, size // 2] = 1
+    r = radius * np.hypot(size, size)
+    for kernel, mode in ((reference.disk_kernel(r), "bokeh"), (reference.kernel_of("gaussian", r), "gaussian")):
+        blur = editor.bokeh_blur if mode == "bokeh" else editor.gaussian_blur
+        options = {"highlights": 0.0} if mode == "bokeh" else {}
+        got = blur(light, radius, quality=quality, linear_light=False, **options)
+        want = reference.convolve(light[..., None].astype(float), kernel)[..., 0]
+        np.testing.assert_allclose(got, want, atol=2e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_flips_and_transposes_commute(editor, mode):
+    # Powers of two: the cells of the colour fields, whole at every level, lie the same from either side.
+    picture, alpha = scene(128, 256), matte(128, 256)
+
+    def run(p, a):
+        return editor.blur_background(
+            np.ascontiguousarray(p), mode, 0.02, highlights=0.5, quality="exact", mask=np.ascontiguousarray(a)
+        )
+
+    plain = run(picture, alpha)
+    for turn in (lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a.swapaxes(0, 1)):
+        np.testing.assert_allclose(run(turn(picture), turn(alpha)), turn(plain), atol=1e-4)
+
+
+def test_solid_subject_is_copied_and_solid_background_is_the_bare_filter(editor):
+    picture = (scene(90, 120) * 255).astype(np.uint8)
+    whole = editor.blur_background(picture, mask=np.ones((90, 120), bool))
+    np.testing.assert_array_equal(whole, picture)
+    nothing = editor.blur_background(picture, radius=0.03, mask=np.zeros((90, 120), bool))
+    np.testing.assert_array_equal(nothing, editor.bokeh_blur(picture, 0.03))
+
+
+def test_non_contiguous_views(editor):
+    big = (scene(180, 240) * 255).astype(np.uint8)
+    view, mask = big[::2, ::-2], matte(180, 240)[::2, ::-2]
+    plain = editor.blur_background(view.copy(), mask=mask.copy())
+    np.testing.assert_array_equal(editor.blur_background(view, mask=mask), plain)
+
+
+def test_transparent_pixels_lend_no_colour(editor):
+    picture = np.full((80, 120, 4), (90, 90, 90, 255), np.uint8)
+    picture[:, :40] = (255, 0, 0, 0)
+    out = editor.blur_background(picture, "gaussian", 0.05, mask=np.zeros((80, 120), bool))
+    np.testing.assert_array_equal(out[:, 40:], picture[:, 40:])
+    np.testing.assert_array_equal(out[..., 3], picture[..., 3])
+
+
+def test_a_mask_of_another_size_is_interpolated(editor):
+    picture, coarse = scene(120, 160), matte(30, 40)
+    got = editor.blur_background(picture, "gaussian", 0.02, mask=coarse)
+    alpha = reference.resample(coarse, (120, 160))
+    want = reference.blur_background(picture, alpha, "gaussian", 0.02, 0.0, THRESHOLD, True)
+    assert reference.max_lsb(got, want) <= 0.2
+
+
+def test_bands_do_not_show(editor, monkeypatch):
+    """The picture is the same whatever the memory allowed for a band of rows."""
+    from gpublur.backends import cpu
+
+    picture, alpha = scene(700, 220), matte(700, 220)
+    for mode, radius in (("bokeh", 0.01), ("gaussian", 0.01), ("bokeh", 0.05), ("gaussian", 0.05)):
+        whole = editor.blur_background(picture, mode, radius, mask=alpha)
+        with monkeypatch.context() as patch:
+            patch.setattr(cpu, "BAND_BYTES", 1)
+            narrow = editor.blur_background(picture, mode, radius, mask=alpha)
+        np.testing.assert_allclose(narrow, whole, atol=1e-6)

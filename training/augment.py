@@ -1,0 +1,64 @@
+"""Augmentation of a packed batch: subjects moved over other backgrounds, then everything a camera can do to a picture."""
+
+import io
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+
+def warp(batch: torch.Tensor, side: int, rng: np.random.Generator, zoom: tuple[float, float]) -> torch.Tensor:
+    """Flip, rotate, scale, stretch and shift each picture of (n, c, S, S); reflected past the frame; (n, c, side, side)."""
+    n = len(batch)
+    angle = rng.normal(0, 10, n).clip(-30, 30) * math.pi / 180
+    scale = np.exp(rng.uniform(math.log(zoom[0]), math.log(zoom[1]), n))
+    stretch = np.exp(rng.normal(0, 0.12, n))
+    flip = rng.choice([-1.0, 1.0], n)
+    cos, sin = np.cos(angle), np.sin(angle)
+    room = np.maximum(0.08, np.abs(scale - 1))
+    theta = np.zeros((n, 2, 3), np.float32)
+    theta[:, 0, 0], theta[:, 0, 1] = flip * scale * stretch * cos, -scale * stretch * sin
+    theta[:, 1, 0], theta[:, 1, 1] = flip * scale / stretch * sin, scale / stretch * cos
+    theta[:, :, 2] = rng.uniform(-1, 1, (n, 2)) * room[:, None]
+    grid = F.affine_grid(torch.from_numpy(theta), [n, 1, side, side], align_corners=False)
+    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
+
+
+def paste(batch: torch.Tensor, scenes: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Replace the background of the ``chosen`` pictures by ``scenes``, under a slightly feathered mask."""
+    alpha = batch[:, 3:]
+    soft = F.avg_pool2d(alpha, 3, 1, 1, count_include_pad=False) * alpha.gt(0)
+    mixed = torch.cat([batch[:, :3] * soft + scenes[:, :3] * (1 - soft), alpha], 1)
+    return torch.where(chosen[:, None, None, None], mixed, batch)
+
+
+def camera(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Exposure, colour, contrast, defocus, noise, JPEG: each picture of (n, 3, S, S) in [0, 1] gets its own mixture."""
+    n = len(rgb)
+
+    def draw(spread: float, *shape: int) -> torch.Tensor:
+        return torch.from_numpy(np.exp(rng.normal(0, spread, (n, *shape))).astype(np.float32))
+
+    rgb = rgb.clamp(0, 1) ** draw(0.25, 1, 1, 1)
+    rgb = rgb * draw(0.15, 1, 1, 1) * draw(0.06, 3, 1, 1)
+    mean = rgb.mean((1, 2, 3), keepdim=True)
+    rgb = mean + (rgb - mean) * draw(0.2, 1, 1, 1)
+    grey = rgb.mean(1, keepdim=True)
+    saturation = draw(0.35, 1, 1, 1) * torch.from_numpy(rng.random((n, 1, 1, 1)) > 0.06)
+    rgb = (grey + (rgb - grey) * saturation.float()).clamp(0, 1)
+    out = []
+    for picture in rgb:
+        if rng.random() < 0.25:  # lost detail: small originals, defocus
+            small = F.interpolate(picture[None], scale_factor=float(rng.uniform(0.25, 0.8)), mode="area")
+            picture = F.interpolate(small, picture.shape[1:], mode="bilinear")[0]
+        if rng.random() < 0.3:
+            picture = picture + torch.randn(picture.shape) * float(rng.uniform(0.005, 0.06))
+        if rng.random() < 0.25:
+            buffer = io.BytesIO()
+            pixels = (picture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(25, 90)))
+            picture = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
+        out.append(picture)
+    return torch.stack(out).clamp(0, 1)
