@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 EDGE = 0.03  # the matte above which a pixel counts as mixed with the subject
+SOLID = 0.05  # how far below 1 the matte of a pixel may be that tells the subject's colour
 TAU = 1 / 32  # the blurred weight below which the background is filled from its field
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
 
@@ -193,9 +194,9 @@ def fill(numerator: Array, denominator: Array, back: Array) -> Array:
 
 def interpolate(grid: Array, y: Array, x: Array) -> Array:
     """Bilinear values of ``grid`` (h, w, ...) at rows ``y`` and columns ``x``, clamped at the edges."""
-    for axis, at in enumerate((y, x)):
+    for axis, coordinate in enumerate((y, x)):
         last = grid.shape[axis] - 1
-        at = np.clip(at, 0, last)
+        at = np.clip(coordinate, 0, last)
         lower = np.floor(at).astype(int)
         t = (at - lower).reshape([-1 if a == axis else 1 for a in range(grid.ndim)])
         grid = (1 - t) * grid.take(lower, axis) + t * grid.take(np.minimum(lower + 1, last), axis)
@@ -203,10 +204,10 @@ def interpolate(grid: Array, y: Array, x: Array) -> Array:
 
 
 def block_mean(a: Array, n: int) -> Array:
-    """Sums over n x n blocks divided by n^2, zero outside."""
-    h, w, c = a.shape
-    a = np.pad(a, ((0, -h % n), (0, -w % n), (0, 0)))
-    return a.reshape(a.shape[0] // n, n, a.shape[1] // n, n, c).sum(axis=(1, 3)) / n**2
+    """Means over n x n blocks; the last of an axis is as large as what remains."""
+    h, w, _ = a.shape
+    rows = [[a[y : y + n, x : x + n].mean(axis=(0, 1)) for x in range(0, w, n)] for y in range(0, h, n)]
+    return np.array(rows)
 
 
 def push_pull(colour: Array, w: Array) -> Array:
@@ -219,7 +220,7 @@ def push_pull(colour: Array, w: Array) -> Array:
     """
     level = block_mean(np.concatenate([w[..., None] * colour, w[..., None]], axis=2), 4)
     levels = [level]
-    while level.shape[:2] != (1, 1):
+    while max(level.shape[:2]) > 1:
         level = block_mean(level, 2)
         levels.append(level)
     top = levels.pop()
@@ -250,7 +251,8 @@ def fields(light: Array, alpha: Array, w0: Array, coverage: ArrayLike = 1) -> tu
     first = [min(s // 2, n // 2) for n in (h, w)]
     sampled = np.ix_(*(range(o, n, s) for o, n in zip(first, (h, w), strict=True)))
     y, x = (((np.arange(n) - o) / s + 0.5) / 4 - 0.5 for o, n in zip(first, (h, w), strict=True))
-    fore, back = (push_pull(light[sampled], wt[sampled]) for wt in (alpha * coverage, w0))
+    solid = np.maximum(0, 1 - (1 - alpha) / SOLID) + 1e-3 * alpha**4
+    fore, back = (push_pull(light[sampled], wt[sampled]) for wt in (solid * coverage, w0))
     return interpolate(fore, y, x), interpolate(back, y, x)
 
 

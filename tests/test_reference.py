@@ -68,7 +68,8 @@ def test_radius_is_a_fraction_of_the_diagonal():
 def test_disk_area_is_pi_r_squared(r):
     area = ref.disk_area(r)
     assert area.sum() == pytest.approx(np.pi * r * r, rel=1e-12)
-    assert area.min() >= 0 and area.max() <= 1
+    assert area.min() >= 0
+    assert area.max() <= 1
     assert area[0].sum() > 0 or r <= 0.5  # no empty rim
     assert ref.disk_kernel(r).sum() == pytest.approx(1, abs=1e-14)
 
@@ -259,7 +260,9 @@ def test_constant_stays_constant(rng, mode):
 def test_subject_is_the_input_bit_for_bit(rng, mode, channels, linear_light):
     image, alpha = rng.random((50, 60, *channels)), soft_ball(50, 60)
     out = ref.blur_background(image, alpha, mode, **BLUR, linear_light=linear_light)
-    assert out.shape == image.shape and out.min() >= 0 and out.max() <= 1
+    assert out.shape == image.shape
+    assert out.min() >= 0
+    assert out.max() <= 1
     np.testing.assert_array_equal(out[alpha == 1], image[alpha == 1])
     assert np.abs(out - image)[alpha < 0.5].max() > 0.1  # and elsewhere something happened
     np.testing.assert_array_equal(ref.blur_background(image, np.ones((50, 60)), mode, **BLUR), image)
@@ -358,11 +361,11 @@ def test_hidden_colours_do_not_enter(rng, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_bare_filter_where_little_or_nothing_is_covered(rng, mode):
-    image = np.full((30, 90, 4), 0.6)
-    image[..., 3] = 0.01
-    image[:, 30:] = rng.random((30, 60, 4)) * [1, 1, 1, 0]
+    image = rng.random((30, 90, 4))
+    image[:, :30, 3], image[:, 30:, 3] = 0.01, 0
     out = ref.blur(image, mode, 5 / np.hypot(30, 90), linear_light=False)
-    np.testing.assert_allclose(out[:, :30], image[:, :30], rtol=0, atol=1e-9)  # traces of coverage suffice
+    alone = ref.blur(image[:, :30, :3], mode, 5 / np.hypot(30, 30), linear_light=False)
+    np.testing.assert_allclose(out[:, :30, :3], alone, rtol=0, atol=1e-9)  # traces of coverage suffice
     np.testing.assert_array_equal(out[:, 61:], image[:, 61:])  # out of reach, not the rounding of the FFT
 
 
@@ -443,7 +446,8 @@ def test_guided_filter_by_ridge_regression(rng):
 def test_measures():
     a = np.full((4, 5), 0.5)
     b = a.copy()
-    assert ref.psnr(a, b) == float("inf") and ref.max_lsb(a, b) == 0
+    assert ref.psnr(a, b) == float("inf")
+    assert ref.max_lsb(a, b) == 0
     b[0, 0] += 2 / 255
     assert ref.max_lsb(a, b) == pytest.approx(2)
     assert ref.psnr(a, a + 0.01) == pytest.approx(40)

@@ -14,7 +14,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from . import augment
@@ -115,17 +115,22 @@ def validate(model: nn.Module, pack: Path) -> dict[str, float]:
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--val", type=click.Path(exists=True, path_type=Path), help="A second pack, to choose by and report.")
 @click.option("--encoder", type=click.Path(exists=True, path_type=Path), help="Folded MobileNetV2 weights (npz).")
+@click.option("--init", type=click.Path(exists=True, path_type=Path), help="Go on from weights of an earlier run.")
 @click.option("--share", multiple=True, default=["train=0.65", "more=0.35"], help="FOLDER=SHARE of the pictures drawn.")
 @click.option("--minutes", default=75.0, help="Wall-clock budget; the learning rate follows it.")
 @click.option("--batch", default=16)
 @click.option("--lr", default=1.5e-3)
 @click.option("--seed", default=1)
-def main(pack, out, val, encoder, share, minutes, batch, lr, seed) -> None:
+@click.option("--threads", default=2, help="One is best beside other work: waiting threads spin.")
+def main(pack, out, val, encoder, init, share, minutes, batch, lr, seed, threads) -> None:
     """Train on PACK and write the averaged weights (fp16 safetensors) and their config to the folder OUT."""
     torch.manual_seed(seed)
+    torch.set_num_threads(threads)
     shares = {name: float(value) for name, value in (item.split("=") for item in share)}
     batches = Batches(pack, shares, 0.06, np.random.default_rng(seed))
     model = build(encoder).to(memory_format=torch.channels_last)
+    if init:
+        model.load_state_dict(load_file(init), strict=False)  # what is missing: counters of batches, which are not used
     model.encoder.features[:4].requires_grad_(False)  # edges and corners stay ImageNet's; their backward pass is a third of the time
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     groups = [{"params": model.encoder.parameters(), "scale": 0.3}, {"params": model.decoder.parameters(), "scale": 1.0}]

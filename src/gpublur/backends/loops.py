@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..optics import BORDER
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
-ROWS, TILE = 16, 512  # cells blurred together, so that the rows and columns they read stay in the L2 cache
+ROWS, TILE = 16, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 ONE, HALF, ZERO, TINY = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-30)
 
 compiled = njit(cache=True, fastmath=True, nogil=True)
