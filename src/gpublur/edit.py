@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 Mode = Literal["gaussian", "bokeh"]
 Quality = Literal["fast", "high", "exact"]
 Refine = Literal["auto"] | bool
 
-MODES = ("bokeh", "gaussian")
-QUALITIES = ("fast", "high", "exact")
+MODES: tuple[Mode, ...] = ("bokeh", "gaussian")
+QUALITIES: tuple[Quality, ...] = ("fast", "high", "exact")
 MAX_RADIUS = 0.05
 DEFAULT_RADIUS = 0.01
 DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies keep their tone
@@ -43,12 +42,10 @@ def number(name: str, value: Any, low: float, high: float, *, above: bool = Fals
     """Return ``value`` as a float in [low, high], or (low, high] where ``above``; else raise `InvalidArgument`."""
     bracket = "(" if above else "["
     allowed = f"a number in {bracket}{low:g}, {high:g}]"
-    if isinstance(value, bool) or not isinstance(value, Real):
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not low <= value <= high or (above and value == low):
         raise InvalidArgument(f"{name}={value!r} is not {allowed}")
-    result = float(value)
-    if not math.isfinite(result) or not low <= result <= high or (above and result == low):
-        raise InvalidArgument(f"{name}={value!r} is not {allowed}")
-    return result
+    return float(value)
 
 
 def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
@@ -67,14 +64,14 @@ class BlurSpec:
     mode : {"bokeh", "gaussian"}
         The shape of the aperture: a flat disk, or a gaussian.
     radius : float
-        Fraction of the image diagonal, in (0, 0.05]: the disk's radius, or the gaussian's sigma (DESIGN (1)).
+        Fraction of the image diagonal, in (0, 0.05]: the disk's radius, or the gaussian's sigma (docs/maths.md (1)).
     highlights : float, optional
         In [0, 1]; how far bright points outweigh their surroundings, up to ``2 ** (10 * highlights)`` times. By default
         0.3 for bokeh in linear light, else 0.
     highlight_threshold : (float, float)
         Linear luminance in [0, 1] where the boost begins and where it is complete.
     quality : {"high", "fast", "exact"}
-        How far the grid may be decimated (DESIGN (6)); ``exact`` works at full resolution.
+        How far the grid may be decimated (docs/maths.md (6)); ``exact`` works at full resolution.
     linear_light : bool
         Whether sRGB values are decoded to linear light for the blur and encoded after it.
     """
@@ -130,17 +127,19 @@ def color(name: str, value: Any) -> tuple[float, float, float]:
     if isinstance(value, str):
         from PIL import ImageColor
 
+        rgb: tuple[Any, ...]
         try:
             rgb = ImageColor.getrgb(value)
         except ValueError:
             raise InvalidArgument(f"{name}={value!r} is not a colour: use a CSS name or #RRGGBB") from None
         if len(rgb) == 4 and rgb[3] != 255:
             raise InvalidArgument(f"{name}={value!r} is not opaque: use #RRGGBB, or None for a transparent background")
+        rgb = rgb[:3]
     else:
         try:
             rgb = tuple(value)
         except TypeError:
             rgb = ()
-        if len(rgb) != 3 or any(isinstance(v, bool) or not isinstance(v, int) or not 0 <= v <= 255 for v in rgb):
-            raise InvalidArgument(f"{name}={value!r} is not a CSS colour or three integers in 0..255")
+    if len(rgb) != 3 or any(isinstance(v, bool) or not isinstance(v, Integral) or not 0 <= v <= 255 for v in rgb):
+        raise InvalidArgument(f"{name}={value!r} is not a CSS colour or three integers in 0..255")
     return rgb[0] / 255, rgb[1] / 255, rgb[2] / 255

@@ -6,14 +6,26 @@ read -> segment -> matte -> decimate -> separable | spans -> composite -> give b
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, backends, edit, optics, segmentation
-from .arrays import Picture
+from .arrays import Batch, Picture
 from .edit import BlurSpec, InvalidArgument, Mode, Quality, Refine
+
+
+def in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method of Editor hold `backends.turn` while it works on one picture."""
+
+    @wraps(work)
+    def waiting(self: Editor, *args: Any) -> Any:
+        with backends.turn(self.device):
+            return work(self, *args)
+
+    return waiting
 
 
 class Editor:
@@ -54,9 +66,7 @@ class Editor:
         """Blur what is not the subject; see `gpublur.blur_background`."""
         spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light).checked()
         batch = arrays.read(image, layout)
-        return batch.give(
-            [self._blur(picture, spec, *given) for picture, given in zip(batch.pictures, self._masks(batch, mask, refine))]
-        )
+        return batch.give([self._blur(picture, spec, *given) for picture, *given in self._masked(batch, mask, refine)])
 
     def remove_background(
         self, image: Any, color: Any = None, *, mask: Any = None, refine: Refine = "auto", layout: str | None = None
@@ -65,24 +75,21 @@ class Editor:
         paint = None if color is None else edit.color("color", color)
         batch = arrays.read(image, layout)
         return batch.give(
-            [self._remove(picture, paint, *given) for picture, given in zip(batch.pictures, self._masks(batch, mask, refine))]
+            [self._remove(picture, paint, *given) for picture, *given in self._masked(batch, mask, refine)]
         )
 
     def segment(self, image: Any, *, refine: Refine = "auto", layout: str | None = None) -> Any:
         """Return the subject's matte; see `gpublur.segment`."""
         batch = arrays.read(image, layout)
-        mattes = []
-        for picture, (mask, refined) in zip(batch.pictures, self._masks(batch, None, refine)):
-            source = self.verbs.light(picture, True)
-            mattes.append(self.verbs.alpha(source, self.verbs.matte(source, mask, refined), *picture.size))
-        return batch.give_planes(mattes)
+        return batch.give_planes([self._matte(*given) for given in self._masked(batch, None, refine)])
 
     def gaussian_blur(
         self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, quality: Quality = "high",
         linear_light: bool = False, layout: str | None = None,
     ) -> Any:  # fmt: skip
         """Blur the whole picture with a gaussian; see `gpublur.gaussian_blur`."""
-        return self._filter(image, BlurSpec("gaussian", radius, 0.0, quality=quality, linear_light=linear_light), layout)
+        spec = BlurSpec("gaussian", radius, 0.0, quality=quality, linear_light=linear_light)
+        return self._filter(image, spec, layout)
 
     def bokeh_blur(
         self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, highlights: float | None = None,
@@ -106,18 +113,20 @@ class Editor:
         batch = arrays.read(image, layout)
         return batch.give([self._blur(picture, spec, None, False) for picture in batch.pictures])
 
-    def _masks(self, batch: arrays.Batch, mask: Any, refine: Refine) -> list[tuple[NDArray[Any], bool]]:
-        """Return for each picture its mask, given or from the model, and whether to refine it."""
+    def _masked(self, batch: Batch, mask: Any, refine: Refine) -> list[tuple[Picture, NDArray[Any], bool]]:
+        """Return each picture with its mask, given or from the model, and whether to refine it."""
         if refine != "auto" and not isinstance(refine, bool):
             raise InvalidArgument(f"refine={refine!r} is not 'auto', True or False")
         if mask is not None:
             masks = arrays.read_mask(mask, len(batch.pictures), [picture.size for picture in batch.pictures])
-            return [(one, refine is True) for one in masks]
+            return [(picture, one, refine is True) for picture, one in zip(batch.pictures, masks, strict=True)]
         if self._segmenter is None:
             self._segmenter = segmentation.load(self.model, self.device)
-        colour = (np.broadcast_to(p.interleaved()[..., :3], (*p.size, 3)) for p in batch.pictures)
-        return [(self._segmenter(pixels), refine is not False) for pixels in colour]
+        colour = [np.broadcast_to(p.interleaved()[..., :3], (*p.size, 3)) for p in batch.pictures]
+        masks = [self._segmenter(pixels) for pixels in colour]
+        return [(picture, one, refine is not False) for picture, one in zip(batch.pictures, masks, strict=True)]
 
+    @in_turn
     def _blur(self, picture: Picture, spec: BlurSpec, mask: NDArray[Any] | None, refine: bool) -> NDArray[Any]:
         verbs, plan = self.verbs, optics.plan(spec, *picture.size)
         source = verbs.light(picture, spec.linear_light)
@@ -132,6 +141,12 @@ class Editor:
             verbs.composite(source, matte, plan, frames, spec.linear_light, out, band)
         return out
 
+    @in_turn
+    def _matte(self, picture: Picture, mask: NDArray[Any], refine: bool) -> NDArray[np.float32]:
+        source = self.verbs.light(picture, True)
+        return self.verbs.alpha(source, self.verbs.matte(source, mask, refine), *picture.size)
+
+    @in_turn
     def _remove(
         self, picture: Picture, paint: tuple[float, float, float] | None, mask: NDArray[Any], refine: bool
     ) -> NDArray[Any]:

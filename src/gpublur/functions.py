@@ -9,10 +9,14 @@ from . import edit
 from .edit import Mode, Quality, Refine
 from .editor import Editor
 
+kept = lru_cache(maxsize=8)(Editor)
 
-@lru_cache(maxsize=8)
+
 def warm(device: str, model: Any) -> Editor:
-    return Editor(device, model)
+    try:
+        return kept(device, model)
+    except TypeError:  # not hashable: a model that cannot be kept, or nothing that Editor takes
+        return Editor(device, model)
 
 
 def blur_background(
@@ -42,7 +46,8 @@ def blur_background(
     radius : float
         Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05].
     highlights : float, optional
-        In [0, 1]: how far bright points outshine their surroundings (DESIGN (3)). By default 0.3 for bokeh, 0 for gaussian.
+        In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh in linear
+        light, else 0.
     highlight_threshold : (float, float)
         Linear luminance where that begins and where it is complete.
     quality : {"high", "fast", "exact"}
@@ -102,7 +107,7 @@ def remove_background(
 def segment(
     image: Any, *, refine: Refine = "auto", layout: str | None = None, device: str = "auto", model: Any = "general"
 ) -> Any:
-    """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; for PIL mode L."""
+    """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; PIL: mode L."""
     return warm(device, model).segment(image, refine=refine, layout=layout)
 
 

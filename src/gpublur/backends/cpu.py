@@ -55,6 +55,11 @@ class Frames(NamedTuple):
     margin: int
 
 
+def describe() -> str:
+    """Return what the verbs run on."""
+    return f"Numba {numba.__version__}, {numba.get_num_threads()} threads"
+
+
 def light(picture: Picture, linear: bool) -> loops.Light:
     """Return the picture with the table that decodes it, to linear light or to display values."""
     dtype = picture.pixels.dtype

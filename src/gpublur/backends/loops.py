@@ -257,11 +257,15 @@ def shrink(row, down, first, factor, out, margin):
     inner = cells - 2  # cells 1 .. cells - 2 lie inside the row whatever the filter
     if factor <= 4 and inner > 0:
         into = out[margin + 1 : margin + 1 + inner]
-        into[:] = ZERO
-        for k in range(n):
-            source, share = row[factor + first + k :: factor], down[k]
-            for cell in range(inner):
-                into[cell] += share * source[cell]
+        for k in range(0, n, 2):
+            left, right = row[factor + first + k :: factor], row[factor + first + min(k + 1, n - 1) :: factor]
+            share, other = down[k], down[k + 1] if k + 1 < n else ZERO
+            if k == 0:
+                for cell in range(inner):
+                    into[cell] = share * left[cell] + other * right[cell]
+            else:
+                for cell in range(inner):
+                    into[cell] += share * left[cell] + other * right[cell]
     for cell in range(-1, cells + 1):
         if factor <= 4 and 1 <= cell <= inner:
             continue
@@ -351,13 +355,14 @@ def prefix_rows(frame, begin, end):
     capacity, planes, columns = frame.shape
     for b in prange(end - begin):
         rows = frame[(begin + b + capacity) % capacity]
-        for c in range(planes):
-            row = rows[c]
-            total = 0.0
+        for c in range(0, planes, 2):  # two planes at a time: each sum waits for its own last addition
+            left, right = rows[c], rows[c + 1]
+            left_total, right_total = 0.0, 0.0
             for x in range(columns):
-                value = row[x]
-                row[x] = total
-                total += value
+                left_value, right_value = left[x], right[x]
+                left[x], right[x] = left_total, right_total
+                left_total += left_value
+                right_total += right_value
 
 
 @threaded
