@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from gpublur import backends
 from gpublur.editor import Editor
 

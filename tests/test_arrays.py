@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from gpublur import GpuBlurError, ImageFileError, InvalidArgument, arrays
 from PIL import Image
+
+from gpublur import GpuBlurError, ImageFileError, InvalidArgument, arrays
 
 H, W = 20, 31
 

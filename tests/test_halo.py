@@ -52,5 +52,5 @@ def test_ring_around_the_subject_against_blur_and_paste(editor, mode, radius):
     ring = near & (alpha[..., 0] == 0)
     ours_error = 255 * np.abs(ours - ideal)[ring].mean()
     pasted_error = 255 * np.abs(pasted - ideal)[ring].mean()
-    print(f"{mode} radius {radius}: mean error in the ring {ours_error:.2f} LSB, blur everything and paste {pasted_error:.2f}")
+    print(f"{mode} radius {radius}: mean error in the ring {ours_error:.2f} LSB, blur and paste {pasted_error:.2f}")
     assert ours_error <= pasted_error / 5

@@ -1,4 +1,4 @@
-"""Augmentation of a packed batch: subjects moved over other backgrounds, then everything a camera can do to a picture."""
+"""Augmentation of a packed batch: subjects over other backgrounds, then what a camera can do to a picture."""
 
 import io
 import math
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def warp(batch: torch.Tensor, side: int, rng: np.random.Generator, zoom: tuple[float, float]) -> torch.Tensor:
-    """Flip, rotate, scale, stretch and shift each picture of (n, c, S, S); reflected past the frame; (n, c, side, side)."""
+    """Flip, rotate, scale, stretch and shift pictures (n, c, S, S), reflected past the frame; (n, c, side, side)."""
     n = len(batch)
     angle = rng.normal(0, 10, n).clip(-30, 30) * math.pi / 180
     scale = np.exp(rng.uniform(math.log(zoom[0]), math.log(zoom[1]), n))

@@ -1,4 +1,4 @@
-"""Train the default model from packed photos and masks (see pack.py); the README beside this file holds the command used.
+"""Train the default model from packed photos and masks (see pack.py); README.md beside this file holds the command.
 
 The encoder starts from ImageNet weights with batch norm folded into the convolutions, so its norm layers are plain
 scales and offsets: they train, their (unit) statistics stay fixed.
@@ -131,9 +131,14 @@ def main(pack, out, val, encoder, init, share, minutes, batch, lr, seed, threads
     model = build(encoder).to(memory_format=torch.channels_last)
     if init:
         model.load_state_dict(load_file(init), strict=False)  # what is missing: counters of batches, which are not used
-    model.encoder.features[:4].requires_grad_(False)  # edges and corners stay ImageNet's; their backward pass is a third of the time
+    model.encoder.features[:4].requires_grad_(
+        False
+    )  # edges and corners stay ImageNet's; their backward pass is a third of the time
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    groups = [{"params": model.encoder.parameters(), "scale": 0.3}, {"params": model.decoder.parameters(), "scale": 1.0}]
+    groups = [
+        {"params": model.encoder.parameters(), "scale": 0.3},
+        {"params": model.decoder.parameters(), "scale": 1.0},
+    ]
     groups.append({"params": model.segmentation_head.parameters(), "scale": 1.0})
     optimiser = torch.optim.AdamW(groups, lr=lr, weight_decay=0.01)
     begin, step, seen, running = time.monotonic(), 0, 0, 0.0
@@ -156,7 +161,10 @@ def main(pack, out, val, encoder, init, share, minutes, batch, lr, seed, threads
         step, seen, running = step + 1, seen + batch, running + loss.item()
         if step % 100 == 0:
             now = time.monotonic()
-            click.echo(f"{(now - begin) / 60:6.1f} min  step {step}  loss {running / 100:.4f}  {100 * batch / (now - said):.1f}/s")
+            click.echo(
+                f"{(now - begin) / 60:6.1f} min  step {step}  loss {running / 100:.4f}  "
+                f"{100 * batch / (now - said):.1f}/s"
+            )
             running, said = 0.0, now
             if step % 500 == 0:
                 report(average.module, out, val, seen)

@@ -18,7 +18,19 @@ _HOME = {
         ("DeviceUnavailable", "GpuBlurError", "ImageFileError", "InvalidArgument", "ModelUnavailable"), "edit"
     ),
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = [
+    "DeviceUnavailable",
+    "Editor",
+    "GpuBlurError",
+    "ImageFileError",
+    "InvalidArgument",
+    "ModelUnavailable",
+    "blur_background",
+    "bokeh_blur",
+    "gaussian_blur",
+    "remove_background",
+    "segment",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -140,6 +140,7 @@ def color(name: str, value: Any) -> tuple[float, float, float]:
             rgb = tuple(value)
         except TypeError:
             rgb = ()
-    if len(rgb) != 3 or any(isinstance(v, bool) or not isinstance(v, Integral) or not 0 <= v <= 255 for v in rgb):
+    whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in rgb)
+    if len(rgb) != 3 or not whole or not all(0 <= v <= 255 for v in rgb):
         raise InvalidArgument(f"{name}={value!r} is not a CSS colour or three integers in 0..255")
     return rgb[0] / 255, rgb[1] / 255, rgb[2] / 255

@@ -46,8 +46,8 @@ def blur_background(
     radius : float
         Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05].
     highlights : float, optional
-        In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh in linear
-        light, else 0.
+        In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh in
+        linear light, else 0.
     highlight_threshold : (float, float)
         Linear luminance where that begins and where it is complete.
     quality : {"high", "fast", "exact"}

@@ -6,6 +6,7 @@ A backend only loads, multiplies and adds what stands in a `Plan`. Equation numb
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,7 +27,9 @@ BORDER = 2  # low-res cells that the upsampling reads beyond the frame
 
 MATTE_SAMPLES = 512  # samples of the photo along its longer side, for guided filter and colour fields
 CELL = 4  # samples along the side of a cell of the colour fields
-BACKGROUND_BELOW = 0.03  # a pixel with more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
+BACKGROUND_BELOW = (
+    0.03  # a pixel with more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
+)
 FILL_BELOW = 1 / 32  # (3): blurred weight under which the colour field fills in
 FIELD_BELOW = 1 / 4  # the same for a cell of the colour fields and its coarser level
 
@@ -57,9 +60,9 @@ class Spans:
 class Plan:
     """Everything a backend needs to blur one picture of ``height`` x ``width`` pixels.
 
-    The grid has one cell for ``factor`` x ``factor`` pixels. Cell X is the sum over i of
-    ``down[i]`` * pixel[X * factor + first + i], in both axes; pixel X * factor + p of the blurred picture is the sum over
-    j in 0..3 of ``up[p, j]`` * cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels and ``up`` is not used.
+    The grid has one cell for ``factor`` x ``factor`` pixels. Cell X is the sum over i of ``down[i]`` * pixel[X * factor +
+    first + i], in both axes; pixel X * factor + p of the blurred picture is the sum over j in 0..3 of ``up[p, j]`` *
+    cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels and ``up`` is not used.
     """
 
     height: int
@@ -140,7 +143,9 @@ def quadrant_area(a: NDArray[np.float64], b: NDArray[np.float64], r: float) -> N
     def under(x: NDArray[np.float64]) -> NDArray[np.float64]:  # integral of sqrt(r^2 - x^2) from 0 to x
         return 0.5 * (x * np.sqrt(np.maximum(r * r - x * x, 0)) + r * r * np.arcsin(np.clip(x / r, -1, 1)))
 
-    turn = np.minimum(a, np.sqrt(np.maximum(r * r - b * b, 0)))  # left of it the top edge b cuts, right of it the circle
+    turn = np.minimum(
+        a, np.sqrt(np.maximum(r * r - b * b, 0))
+    )  # left of it the top edge b cuts, right of it the circle
     return turn * b + under(a) - under(turn)
 
 
@@ -162,7 +167,9 @@ def variance(down: NDArray[np.float64]) -> float:
     return float((down * x * x).sum())
 
 
-def polyphase(factor: int, kernel) -> tuple[Ints, NDArray[np.float64]]:
+def polyphase(
+    factor: int, kernel: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> tuple[Ints, NDArray[np.float64]]:
     """Return for each pixel of a cell the first of the 4 cells it is interpolated from, and their weights."""
     position = (np.arange(factor) + 0.5) / factor - 0.5  # of the pixel's centre, in cells from the cell's centre
     left = np.floor(position).astype(np.int32)
@@ -199,6 +206,4 @@ def boost_table(highlights: float) -> Floats:
 
 # The sRGB encoder above its linear part, as a polynomial in x^(1/4): Chebyshev interpolation of
 # 1.055 x^(1/2.4) - 0.055 on [0.0031308, 1], largest error 2.2e-6 (test_optics.py).
-ENCODE = np.array(
-    [-0.05973901, 0.14195826, 1.35457265, -0.82528002, 0.62100228, -0.29424764, 0.06173431], np.float32
-)
+ENCODE = np.array([-0.05973901, 0.14195826, 1.35457265, -0.82528002, 0.62100228, -0.29424764, 0.06173431], np.float32)

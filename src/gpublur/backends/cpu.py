@@ -164,9 +164,7 @@ def bands(plan: Plan, colours: int) -> Iterator[Band]:
 
 def decimate(source: loops.Light, matte: Matte, glow: loops.Bend, plan: Plan, into: Frames, band: Band) -> None:
     """Fill the band's fresh rows of cells with weighted light (3), shrunk by the plan's factor (6)."""
-    loops.decimate(
-        source, matte.cover, glow, plan.factor, plan.down, plan.first, into.cells, into.margin, *band.fresh
-    )
+    loops.decimate(source, matte.cover, glow, plan.factor, plan.down, plan.first, into.cells, into.margin, *band.fresh)
 
 
 def separable(taps: Taps, plan: Plan, of: Frames, band: Band) -> None:
@@ -183,7 +181,9 @@ def spans(spans: Spans, plan: Plan, of: Frames, band: Band) -> None:
     )
 
 
-def composite(source: loops.Light, matte: Matte, plan: Plan, of: Frames, linear: bool, out: NDArray[Any], band: Band) -> None:
+def composite(
+    source: loops.Light, matte: Matte, plan: Plan, of: Frames, linear: bool, out: NDArray[Any], band: Band
+) -> None:
     """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
     loops.composite(
         source, matte.cover, matte.fields, of.soft, of.margin, plan.factor, plan.shift, plan.up,

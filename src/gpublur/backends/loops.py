@@ -1,9 +1,9 @@
 """Numba loops of the CPU backend: planar float32 rows that fit the cache, threads over blocks of rows.
 
-Frames are (rows, planes, columns): planes r, g, b, w (or v, w), already multiplied by w; ``margin`` zero columns stand on
-either side of the cells. A frame keeps only the rows in use: row Y is stored at (Y + rows) % rows, rows beyond the grid
-by at most BORDER included. Loops over x are written so that LLVM makes vectors of them. What is decided in `optics` comes as data: Numba's cache
-looks at this file's date alone, so a constant of another file would stay as it was.
+Frames are (rows, planes, columns): planes r, g, b, w (or v, w), already multiplied by w; ``margin`` zero columns stand
+on either side of the cells. A frame keeps only the rows in use: row Y is stored at (Y + rows) % rows, rows beyond the
+grid by at most BORDER included. Loops over x are written so that LLVM makes vectors of them. What is decided in `optics`
+comes as data: Numba's cache looks at this file's date alone, so a constant of another file would stay as it was.
 """
 
 from typing import NamedTuple
@@ -200,7 +200,7 @@ def weigh_row(light, y, alpha, bend, rows):
 
 @threaded
 def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end):
-    """Write cells of rows begin..end-1: sums over ``down`` x ``down`` of w * light and w; pixels outside weigh nothing."""
+    """Write cells of rows begin..end-1: sums over ``down`` x ``down`` of w * light and w; outside the frame w is 0."""
     height, width = light.pixels.shape[1:] if light.planar else light.pixels.shape[:2]
     capacity, planes = frame.shape[:2]
     n = down.shape[0]
@@ -229,7 +229,7 @@ def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end)
 
 @compiled
 def add(rows, share, fresh, total):
-    """Add the share of rows (planes, W) to the total, or replace it where ``fresh``; a share of 0 is outside the frame."""
+    """Add the share of rows (planes, W) to the total, or begin it where ``fresh``; outside the frame the share is 0."""
     if share == ZERO:
         if fresh:
             total[:] = ZERO
@@ -321,7 +321,7 @@ def four_pairs(row, out, weights, reach, k):
 
 @threaded
 def along_columns(frame, weights, out, lowest, highest, begin, end):
-    """Convolve the columns of the frame with the taps into rows begin..end-1 of ``out``; rows lowest..highest-1 exist."""
+    """Convolve the columns of the frame with the taps into rows begin..end-1 of ``out``; lowest..highest-1 exist."""
     capacity, planes, columns = frame.shape
     reach = weights.shape[0] // 2
     for b in prange((end - begin + ROWS - 1) // ROWS):
@@ -518,7 +518,7 @@ def put(out, planar, y, x, c, value):
 def composite(light, cover, fields, frame, margin, factor, shift, up, constant, ink, out, begin, end):
     """Write pixel rows begin..end-1: alpha F + (1 - alpha) B, B the upsampled frame or the ``constant`` colour.
 
-    Pixels with alpha 1 are copied as they are. Without cells in the frame (no rows) B is ``constant`` (colours,), linear.
+    Pixels with alpha 1 are copied as they are. Without rows in the frame B is ``constant`` (colours,), linear.
     """
     width = light.pixels.shape[2] if light.planar else light.pixels.shape[1]
     capacity = frame.shape[0]
@@ -585,7 +585,7 @@ def upright(wide, base, up, x0, n, blur):
 
 @compiled
 def divide(blur, masked, fields, line, x0, n):
-    """(3): B = blur(w rgb) / blur(w); under a matte, weight missing below FILL_BELOW is lent by the background field."""
+    """(3): B = blur(w rgb) / blur(w); under a matte, weight missing below a limit is lent by the background field."""
     colours, below = blur.shape[0] - 1, fields.below
     weight = blur[colours]
     least = weight[0]

@@ -106,13 +106,13 @@ def box_mean(planes, radius):
     return out
 
 
-def colour_fields(light: Floats, alpha: Floats, opacity: Floats | float) -> Floats:
+def colour_fields(light: Floats, alpha: Floats, opacity: Floats | np.float32) -> Floats:
     """Return the colours of subject and background around each cell, (rows, columns, 2 * colours), defined everywhere.
 
     Means over cells of CELL x CELL samples that are solid: subject by how far alpha is within SOLID of 1, background by
     (3)'s w without boost. Where a cell has little weight, coarser levels fill it in (push and pull). A rim weighted by
-    its alpha would carry old background into the subject's colour: 37 to 76 LSB on a flat subject, solid samples alone 1
-    to 2. Where nothing is solid a trace of alpha's fourth power decides.
+    its alpha would carry old background into the subject's colour: 37 to 76 LSB on a flat subject, with solid samples alone
+    1 to 2. Where nothing is solid a trace of alpha's fourth power decides.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def reduce(sums: Floats, n: int) -> Floats:
 
 
 def push_pull(sums: Floats, light: Floats) -> Floats:
-    """Return (h, w, colours) from (h, w, colours + weight); the mean of ``light`` where no cell has any weight at all."""
+    """Return (h, w, colours) from (h, w, colours + weight); the mean of ``light`` where nothing has weight."""
     colour, weight = sums[..., :-1], sums[..., -1:]
     if sums.shape[:2] == (1, 1):
         return colour / weight if weight.any() else light.mean((0, 1), keepdims=True)

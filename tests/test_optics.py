@@ -1,0 +1,185 @@
+"""The plans: which grid, which weights; against closed forms and the reference's kernels, in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+from gpublur import optics
+from gpublur.edit import BlurSpec
+
+RATIO = {("gaussian", "high"): 4, ("gaussian", "fast"): 2, ("bokeh", "high"): 24, ("bokeh", "fast"): 12}
+FACTORS = range(1, 18)
+
+
+def plan(mode, r, quality="high"):
+    """The plan for ``r`` pixels, on a picture where that is a radius of 0.04."""
+    side = r / 0.04 / math.sqrt(2)
+    height = width = max(1, round(side))
+    return optics.plan(BlurSpec(mode, r / math.hypot(width, height), 0.0, quality=quality), height, width)
+
+
+def kernel_of_spans(spans):
+    """The aperture that spans stand for, (2 reach + 1, 2 reach + 1)."""
+    n = spans.reach
+    kernel = np.zeros((2 * n + 1, 2 * n + 1))
+    for dy, half, weight in zip(spans.dy, spans.half, spans.weight, strict=True):
+        for row in {n - dy, n + dy}:
+            kernel[row, n - half : n + half + 1] += weight
+    return kernel
+
+
+# --- The grid ---
+
+
+@pytest.mark.parametrize(("mode", "quality"), RATIO)
+def test_the_grid_keeps_the_least_ratio(mode, quality):
+    least, factors = RATIO[mode, quality], []
+    for r in np.geomspace(0.2, 900, 60):
+        p = plan(mode, r, quality)
+        factors.append(p.factor)
+        assert 1 <= p.factor <= 16
+        assert p.factor == 1 or r / p.factor >= least
+        assert p.factor == 16 or r / (p.factor + 1) < least  # and none coarser would
+    assert set(factors) >= ({1, 16} if mode == "gaussian" or quality == "fast" else {1, 8})
+
+
+@pytest.mark.parametrize("mode", ["gaussian", "bokeh"])
+def test_exact_stays_at_full_resolution(mode):
+    p = plan(mode, 300, "exact")
+    assert (p.factor, p.first, p.grid) == (1, 0, (p.height, p.width))
+    np.testing.assert_array_equal(p.down, [1])
+
+
+def test_the_radius_is_a_fraction_of_the_diagonal():
+    assert optics.radius_px(0.01, 300, 400) == pytest.approx(5)
+    spans = optics.plan(BlurSpec("bokeh", 0.01, 0.0), 300, 400).aperture
+    np.testing.assert_allclose(kernel_of_spans(spans), reference.disk_kernel(5), atol=1e-7)
+
+
+def test_cells_cover_the_frame_and_the_last_may_be_partial():
+    for size, cells in ((100, 25), (101, 26), (103, 26), (1, 1)):
+        p = optics.Plan(size, 2 * size, 4, 0, *[None] * 4)
+        assert p.grid == (cells, -(-2 * size // 4))
+
+
+def test_a_plan_is_made_once_and_says_the_same_again():
+    spec = BlurSpec("bokeh", 0.03, 0.0)
+    first = optics.plan(spec, 900, 1200)
+    assert optics.plan(BlurSpec("bokeh", 0.03, 0.0), 900, 1200) is first
+    assert optics.plan(spec, 1200, 900) is not first
+    again = optics.plan.__wrapped__(spec, 900, 1200)
+    for name in ("down", "shift", "up"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+    np.testing.assert_array_equal(again.aperture.weight, first.aperture.weight)
+
+
+@pytest.mark.parametrize("quality", ["high", "fast", "exact"])
+@pytest.mark.parametrize("mode", ["gaussian", "bokeh"])
+def test_a_picture_beyond_two_gigabytes_is_planned(mode, quality):
+    side = 70_000  # 4.9e9 pixels; not allocated
+    radius = 0.05 if quality != "exact" else 0.005
+    p = optics.plan.__wrapped__(BlurSpec(mode, radius, 0.0, quality=quality), side, side)
+    assert p.grid == (-(-side // p.factor),) * 2
+    assert all(type(n) is int for n in (p.height, p.width, p.factor, p.first, p.aperture.reach, *p.grid))
+    assert p.grid[0] * p.grid[1] * p.factor**2 >= side * side  # Python's integers: nothing wraps
+    taps = p.aperture.weights if mode == "gaussian" else p.aperture.weight * (2 * p.aperture.half + 1.0)
+    assert np.isfinite(taps).all()
+    if mode == "bokeh":
+        assert (p.aperture.half >= 0).all()
+        assert p.aperture.half.max() == p.aperture.dy.max() == p.aperture.reach
+
+
+# --- Apertures ---
+
+
+@pytest.mark.parametrize("sigma", [0, 0.01, 0.3, 1, 2.5, 8, 70])
+def test_taps(sigma):
+    taps = optics.gaussian(sigma)
+    assert taps.weights.shape == (2 * taps.reach + 1,)
+    assert taps.weights.dtype == np.float32
+    assert taps.weights.sum(dtype=float) == pytest.approx(1, abs=1e-6)
+    np.testing.assert_array_equal(taps.weights, taps.weights[::-1])
+    assert taps.reach >= 4 * sigma
+    want = reference.gaussian_kernel(sigma)
+    reach = max(taps.reach, len(want) // 2)
+    pad = [np.pad(k, reach - len(k) // 2) for k in (taps.weights, want)]
+    np.testing.assert_allclose(*pad, atol=1e-6)
+
+
+@pytest.mark.parametrize("r", [0.3, 0.5, 0.7, 1, 1.5, 2.5, 10, 24.3])
+def test_spans_rebuild_the_exact_disk(r):
+    spans = optics.disk(r)
+    assert (spans.dy.dtype, spans.half.dtype, spans.weight.dtype) == (np.int32, np.int32, np.float32)
+    assert (spans.weight > 0).all()
+    kernel, want = kernel_of_spans(spans), reference.disk_kernel(r)
+    assert kernel.sum() == pytest.approx(1, abs=1e-6)
+    assert kernel.shape == want.shape
+    np.testing.assert_allclose(kernel, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", range(2, 17))
+def test_the_gaussian_leaves_out_what_decimation_and_upsampling_blur(factor):
+    r = 4.5 * factor
+    p = plan("gaussian", r)
+    assert p.factor == factor
+    x = np.arange(-p.aperture.reach, p.aperture.reach + 1)
+    own = (p.aperture.weights.astype(float) * x * x).sum() * factor**2
+    assert own + optics.variance(p.down) + factor**2 / 3 == pytest.approx(r * r, rel=1e-4)
+
+
+# --- Down and up ---
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_the_tent_shares_every_pixel_out(factor):
+    down, first = optics.tent(factor)
+    assert down.sum() == pytest.approx(1)
+    np.testing.assert_allclose(down, down[::-1])
+    assert first + (len(down) - 1) / 2 == (factor - 1) / 2  # centred on its cell: no shift, whatever the parity
+    assert (down > 0).all()
+    shares = np.zeros((8 * factor,))
+    for cell in range(8):
+        at = cell * factor + first + np.arange(len(down))
+        inside = (at >= 0) & (at < len(shares))
+        shares[at[inside]] += down[inside]
+    np.testing.assert_allclose(shares[factor:-factor], 1 / factor)
+
+
+@pytest.mark.parametrize("kernel", [optics.cubic_spline, optics.catmull_rom])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_upsampling_keeps_constants_and_ramps(factor, kernel):
+    shift, up = optics.polyphase(factor, kernel)
+    assert up.shape == (factor, 4)
+    np.testing.assert_allclose(up.sum(1), 1)
+    centres = (shift[:, None] + np.arange(4) + 0.5) * factor  # of the cells read, in pixels
+    np.testing.assert_allclose((up * centres).sum(1), np.arange(factor) + 0.5)
+    assert shift.min() >= -optics.BORDER
+    assert shift.max() + 3 <= optics.BORDER  # of the last cell
+
+
+# --- Light and highlights ---
+
+
+def test_the_encoding_polynomial():
+    x = np.geomspace(0.0031308, 1, 20_001)
+    got = np.polynomial.polynomial.polyval(x**0.25, optics.ENCODE.astype(float))
+    assert np.abs(got - reference.encode(x)).max() < 3e-6
+
+
+@pytest.mark.parametrize("levels", [256, 65536])
+def test_the_decoding_table(levels):
+    v = np.arange(levels) / (levels - 1)
+    np.testing.assert_allclose(optics.decode_table(levels, True), reference.decode(v), atol=1e-7)
+    np.testing.assert_allclose(optics.decode_table(levels, False), v, atol=1e-7)
+
+
+@pytest.mark.parametrize("highlights", [0, 0.3, 0.5, 1])
+def test_the_boost_table(highlights):
+    table = optics.boost_table(highlights)
+    t = np.linspace(0, 1, len(table)) if len(table) > 1 else np.zeros(1)
+    np.testing.assert_allclose(table, reference.boost(t, highlights, (0, 1)), rtol=1e-6)
+    assert len(table) == (4097 if highlights else 1)
+    between = (t[1:] + t[:-1]) / 2  # what interpolation costs
+    want = reference.boost(between, highlights, (0, 1))
+    np.testing.assert_allclose((table[1:] + table[:-1]) / 2, want, rtol=1e-5)
