@@ -34,14 +34,13 @@ def kernel_of_spans(spans):
 
 @pytest.mark.parametrize(("mode", "quality"), RATIO)
 def test_the_grid_keeps_the_least_ratio(mode, quality):
-    least, factors = RATIO[mode, quality], []
-    for r in np.geomspace(0.2, 900, 60):
+    least, factors = RATIO[mode, quality], set()
+    for r in least * np.linspace(0.1, 20.2, 90):
         p = plan(mode, r, quality)
-        factors.append(p.factor)
-        assert 1 <= p.factor <= 16
+        factors.add(p.factor)
         assert p.factor == 1 or r / p.factor >= least
         assert p.factor == 16 or r / (p.factor + 1) < least  # and none coarser would
-    assert set(factors) >= ({1, 16} if mode == "gaussian" or quality == "fast" else {1, 8})
+    assert factors == set(range(1, 17))
 
 
 @pytest.mark.parametrize("mode", ["gaussian", "bokeh"])
@@ -120,7 +119,7 @@ def test_spans_rebuild_the_exact_disk(r):
 
 @pytest.mark.parametrize("factor", range(2, 17))
 def test_the_gaussian_leaves_out_what_decimation_and_upsampling_blur(factor):
-    r = 4.5 * factor
+    r = 4 * factor + 2
     p = plan("gaussian", r)
     assert p.factor == factor
     x = np.arange(-p.aperture.reach, p.aperture.reach + 1)

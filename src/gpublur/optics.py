@@ -60,9 +60,9 @@ class Spans:
 class Plan:
     """Everything a backend needs to blur one picture of ``height`` x ``width`` pixels.
 
-    The grid has one cell for ``factor`` x ``factor`` pixels. Cell X is the sum over i of ``down[i]`` * pixel[X * factor +
-    first + i], in both axes; pixel X * factor + p of the blurred picture is the sum over j in 0..3 of ``up[p, j]`` *
-    cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels and ``up`` is not used.
+    The grid has one cell for ``factor`` x ``factor`` pixels. Cell X is the sum over i of ``down[i]`` * pixel[X *
+    factor + first + i], in both axes; pixel X * factor + p of the blurred picture is the sum over j in 0..3 of
+    ``up[p, j]`` * cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels and ``up`` is not used.
     """
 
     height: int

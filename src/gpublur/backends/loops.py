@@ -1,9 +1,10 @@
 """Numba loops of the CPU backend: planar float32 rows that fit the cache, threads over blocks of rows.
 
-Frames are (rows, planes, columns): planes r, g, b, w (or v, w), already multiplied by w; ``margin`` zero columns stand
-on either side of the cells. A frame keeps only the rows in use: row Y is stored at (Y + rows) % rows, rows beyond the
-grid by at most BORDER included. Loops over x are written so that LLVM makes vectors of them. What is decided in `optics`
-comes as data: Numba's cache looks at this file's date alone, so a constant of another file would stay as it was.
+Frames are (rows, planes, columns): planes r, g, b, w (or v, w), already multiplied by w; ``margin`` zero columns
+stand on either side of the cells. A frame keeps only the rows in use: row Y is stored at (Y + rows) % rows, rows
+beyond the grid by at most BORDER included. Loops over x are written so that LLVM makes vectors of them. What is
+decided in `optics` comes as data: Numba's cache looks at this file's date alone, so a constant of another file would
+stay as it was.
 """
 
 from typing import NamedTuple

@@ -109,10 +109,10 @@ def box_mean(planes, radius):
 def colour_fields(light: Floats, alpha: Floats, opacity: Floats | np.float32) -> Floats:
     """Return the colours of subject and background around each cell, (rows, columns, 2 * colours), defined everywhere.
 
-    Means over cells of CELL x CELL samples that are solid: subject by how far alpha is within SOLID of 1, background by
-    (3)'s w without boost. Where a cell has little weight, coarser levels fill it in (push and pull). A rim weighted by
-    its alpha would carry old background into the subject's colour: 37 to 76 LSB on a flat subject, with solid samples alone
-    1 to 2. Where nothing is solid a trace of alpha's fourth power decides.
+    Means over cells of CELL x CELL samples that are solid: subject by how far alpha is within SOLID of 1, background
+    by (3)'s w without boost. Where a cell has little weight, coarser levels fill it in (push and pull). A rim
+    weighted by its alpha would carry old background into the subject's colour: 37 to 76 LSB on a flat subject, 1 to 2
+    with solid samples. Where nothing is solid a trace of alpha's fourth power decides.
 
     Parameters
     ----------
