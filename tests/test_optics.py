@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import reference
+
 from gpublur import optics
 from gpublur.edit import BlurSpec
 
@@ -182,3 +183,8 @@ def test_the_boost_table(highlights):
     between = (t[1:] + t[:-1]) / 2  # what interpolation costs
     want = reference.boost(between, highlights, (0, 1))
     np.testing.assert_allclose((table[1:] + table[:-1]) / 2, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("r", [1e-170, 5e-324])
+def test_a_disk_smaller_than_any_square_is_one_pixel(r):
+    np.testing.assert_array_equal(kernel_of_spans(optics.disk(r)), [[1]])

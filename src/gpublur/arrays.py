@@ -239,7 +239,7 @@ def to_numpy(value: Any, name: str) -> tuple[NDArray[Any], Callable[[NDArray[Any
         library = sys.modules.get(type(value).__module__.partition(".")[0])
         try:
             return np.from_dlpack(value), getattr(library, "from_dlpack", np.asarray), "HWC"
-        except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
             raise InvalidArgument(
                 f"{name} ({type(value).__name__}) cannot be read in this machine's memory: {error}"
             ) from None

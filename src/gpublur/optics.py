@@ -27,9 +27,7 @@ BORDER = 2  # low-res cells that the upsampling reads beyond the frame
 
 MATTE_SAMPLES = 512  # samples of the photo along its longer side, for guided filter and colour fields
 CELL = 4  # samples along the side of a cell of the colour fields
-BACKGROUND_BELOW = (
-    0.03  # a pixel with more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
-)
+BACKGROUND_BELOW = 0.03  # more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
 FILL_BELOW = 1 / 32  # (3): blurred weight under which the colour field fills in
 FIELD_BELOW = 1 / 4  # the same for a cell of the colour fields and its coarser level
 
@@ -114,7 +112,7 @@ def gaussian(sigma: float) -> Taps:
 
 def disk(radius: float) -> Spans:
     """Return the spans of a disk of ``radius`` cells, every cell weighted by its covered area."""
-    cover = disk_cover(radius)
+    cover = disk_cover(max(radius, 0.5))  # a smaller one lies within its pixel
     cover /= cover[0, 0] + 2 * (cover[0, 1:].sum() + cover[1:, 0].sum()) + 4 * cover[1:, 1:].sum()
     # Along a row the cover falls with |dx|: it is a sum of centred intervals, one for each place where it falls.
     fall = cover - np.pad(cover, ((0, 0), (0, 1)))[:, 1:]
@@ -123,11 +121,11 @@ def disk(radius: float) -> Spans:
 
 
 def disk_cover(radius: float) -> NDArray[np.float64]:
-    """Return the covered area of the cells of a disk's quadrant, (n + 1, n + 1) in [0, 1].
+    """Return the covered area of the cells of a disk's quadrant, (n + 1, n + 1) in [0, 1]; ``radius`` is at least 0.5.
 
     The area of {0 <= x <= a, 0 <= y <= b} within the disk has a closed form; a cell is a difference of four of them.
     """
-    n = math.ceil(max(radius, 0.5) - 0.5)
+    n = math.ceil(radius - 0.5)
     edges = np.concatenate([[0.0], np.arange(n + 1) + 0.5])
     a = np.minimum(edges, radius)
     corner = quadrant_area(a[None, :], a[:, None], radius)
@@ -143,9 +141,8 @@ def quadrant_area(a: NDArray[np.float64], b: NDArray[np.float64], r: float) -> N
     def under(x: NDArray[np.float64]) -> NDArray[np.float64]:  # integral of sqrt(r^2 - x^2) from 0 to x
         return 0.5 * (x * np.sqrt(np.maximum(r * r - x * x, 0)) + r * r * np.arcsin(np.clip(x / r, -1, 1)))
 
-    turn = np.minimum(
-        a, np.sqrt(np.maximum(r * r - b * b, 0))
-    )  # left of it the top edge b cuts, right of it the circle
+    # Left of the turn the top edge b cuts, right of it the circle.
+    turn = np.minimum(a, np.sqrt(np.maximum(r * r - b * b, 0)))
     return turn * b + under(a) - under(turn)
 
 

@@ -20,19 +20,11 @@ from ..edit import BlurSpec
 from ..optics import BORDER, Plan, Spans, Taps
 from . import loops, matting
 
-
-def locked(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a read-only view: to Numba that is a type of its own, and pictures of either kind shall compile once."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
 BAND_BYTES = 8 << 20  # of frames, for each thread
 FILL_BELOW = np.float32(optics.FILL_BELOW)
 STEEP = np.float32(1 / optics.BACKGROUND_BELOW)
 NO_CELLS = np.zeros((0, 1, 1), np.float32)
-NO_MASK = locked(np.zeros((1, 1), np.uint8))
+NO_MASK = np.zeros((1, 1), np.uint8)
 NO_COEFFICIENTS = np.zeros((1, 1, 4), np.float32)
 NOWHERE = np.zeros(4, np.float32)
 NO_SHIFT = np.zeros(1, np.int32)
@@ -74,7 +66,7 @@ def light(picture: Picture, linear: bool) -> loops.Light:
     top = np.iinfo(dtype).max if dtype.kind == "u" else 1
     levels = 65536 if dtype.kind == "f" else top + 1
     return loops.Light(
-        locked(picture.pixels),
+        picture.pixels,
         picture.planar,
         optics.decode_table(levels, linear),
         np.float32(1 / top),
@@ -124,7 +116,7 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
         cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, matting.place(step, height, width))
     else:
         kind = 1 if mask.shape == (height, width) else 2
-        cover = loops.Cover(kind, locked(mask), unit, NO_COEFFICIENTS, np.array(to_mask, np.float32))
+        cover = loops.Cover(kind, mask, unit, NO_COEFFICIENTS, np.array(to_mask, np.float32))
     codes = samples[..., :colours] if source.scale < 1 else np.clip(samples[..., :colours], 0, 1) * 65535 + 0.5
     opacity = samples[..., source.opacity] * source.scale if source.opacity >= 0 else np.float32(1)
     fields = matting.colour_fields(source.table[codes.astype(np.uint16)], alpha, opacity)
