@@ -17,6 +17,10 @@ from numpy.typing import NDArray
 from ..optics import BORDER
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
+BLOCKS, HOP = (
+    32,
+    13,
+)  # of rows: each thread takes neighbours in this order, so that a subject's cheap rows are shared out
 ROWS, TILE = 16, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 ONE, HALF, ZERO, TINY = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-30)
 
@@ -205,9 +209,12 @@ def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end)
     height, width = light.pixels.shape[1:] if light.planar else light.pixels.shape[:2]
     capacity, planes = frame.shape[:2]
     n = down.shape[0]
-    block = max(8, (end - begin + 15) // 16)
-    for b in prange((end - begin + block - 1) // block):
-        from_row, to_row = begin + b * block, min(begin + (b + 1) * block, end)
+    block = max(8, (end - begin + BLOCKS - 1) // BLOCKS)
+    for b in prange(BLOCKS):
+        from_row = begin + b * HOP % BLOCKS * block
+        to_row = min(from_row + block, end)
+        if from_row >= end:
+            continue
         rows = np.empty((planes, width), np.float32)
         alpha = np.empty(width, np.float32)
         sums = np.zeros((2, planes, width), np.float32)  # at most two windows of rows are open at a time
@@ -524,15 +531,18 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
     width = light.pixels.shape[2] if light.planar else light.pixels.shape[1]
     capacity = frame.shape[0]
     colours = light.colours
-    block = max(16, (end - begin + 31) // 32)
-    for b in prange((end - begin + block - 1) // block):
+    block = max(16, (end - begin + BLOCKS - 1) // BLOCKS)
+    for b in prange(BLOCKS):
+        from_row = begin + b * HOP % BLOCKS * block
+        if from_row >= end:
+            continue
         wide = np.empty((4, colours + 1, width), np.float32)
         held = np.full(4, -9)  # the row of cells in each of the four
         alpha = np.empty(width, np.float32)
         blur = np.empty((colours + 1, SEGMENT), np.float32)
         own = np.empty((colours, SEGMENT), np.float32)
         line = np.empty(fields.colours.shape[1:], np.float32)
-        for y in range(begin + b * block, min(begin + (b + 1) * block, end)):
+        for y in range(from_row, min(from_row + block, end)):
             phase = y % factor
             base = y // factor + shift[phase]
             if capacity > 0 and factor > 1:
