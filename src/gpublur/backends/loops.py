@@ -21,7 +21,7 @@ BLOCKS, HOP = (
     32,
     13,
 )  # of rows: each thread takes neighbours in this order, so that a subject's cheap rows are shared out
-ROWS, TILE = 16, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
+ROWS, TILE = 4, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 ONE, HALF, ZERO, TINY = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-30)
 
 compiled = njit(cache=True, fastmath=True, nogil=True)
@@ -209,7 +209,7 @@ def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end)
     height, width = light.pixels.shape[1:] if light.planar else light.pixels.shape[:2]
     capacity, planes = frame.shape[:2]
     n = down.shape[0]
-    block = max(8, (end - begin + BLOCKS - 1) // BLOCKS)
+    block = max(4, (end - begin + BLOCKS - 1) // BLOCKS)
     for b in prange(BLOCKS):
         from_row = begin + b * HOP % BLOCKS * block
         to_row = min(from_row + block, end)
@@ -531,7 +531,7 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
     width = light.pixels.shape[2] if light.planar else light.pixels.shape[1]
     capacity = frame.shape[0]
     colours = light.colours
-    block = max(16, (end - begin + BLOCKS - 1) // BLOCKS)
+    block = max(4, (end - begin + BLOCKS - 1) // BLOCKS)
     for b in prange(BLOCKS):
         from_row = begin + b * HOP % BLOCKS * block
         if from_row >= end:
