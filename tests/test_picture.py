@@ -52,6 +52,18 @@ def test_last_partial_cell_counts_by_its_area(editor, mode, extra):
     assert psnr >= 70
 
 
+@pytest.mark.parametrize("extra", range(4))
+@pytest.mark.parametrize("sigma", [9, 13, 17])  # factors 2, 3 and 4
+def test_no_cell_reads_past_its_row(editor, sigma, extra):
+    # One bright edge, the rest dark: what lies behind a row's end in memory is the next row's beginning.
+    picture = np.full((260, 260 + extra, 3), 0.02, np.float32)
+    picture[:, :2] = 1
+    radius = sigma / np.hypot(*picture.shape[:2])
+    got = editor.gaussian_blur(picture, radius, linear_light=True)
+    want = reference.blur(picture, "gaussian", radius, 0.0, THRESHOLD, True)
+    assert reference.max_lsb(got, want) <= 0.1
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_bare_filter_against_the_reference(editor, mode):
     picture = scene(200, 301)

@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 from ..optics import BORDER
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
-BLOCKS, HOP = (
-    32,
-    13,
-)  # of rows: each thread takes neighbours in this order, so that a subject's cheap rows are shared out
+BLOCKS, HOP = 32, 13  # of rows, taken in this order: a subject's cheap rows are shared out among the threads
 ROWS, TILE = 4, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 ONE, HALF, ZERO, TINY = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-30)
 
@@ -262,7 +259,7 @@ def shrink(row, down, first, factor, out, margin):
     if n == 1:
         out[margin : margin + cells] = row
         return
-    inner = cells - 2  # cells 1 .. cells - 2 lie inside the row whatever the filter
+    inner = (width - first - n) // factor  # cells 1 .. inner lie wholly inside the row
     if factor <= 4 and inner > 0:
         into = out[margin + 1 : margin + 1 + inner]
         for k in range(0, n, 2):
