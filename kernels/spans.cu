@@ -21,32 +21,55 @@ struct Steps {
   int staged;  // rows in shared memory at a time
 };
 
+// A sum with its rounding error beside it (Knuth's two-sum): beside a boosted light plain sums in float are off by more
+// than the dark cells behind it weigh.
+template <int PLANES>
+struct Total {
+  Cell<PLANES> sum, rest;
+  __device__ __forceinline__ void plus(int p, float value, float error) {
+    const float before = sum.v[p], after = before + value, part = after - before;
+    rest.v[p] += ((before - (after - part)) + (value - part)) + error;
+    sum.v[p] = after;
+  }
+};
+
 // A warp turns one row of cells, columns begin .. begin + n - 1, into its n + 1 prefix sums; outside the frame cells are 0.
 template <int PLANES>
 __device__ __forceinline__ void prefix(const Cell<PLANES>* row, int columns, int begin, int n, int lane, Cell<PLANES>* out) {
   const int each = (n + WARP - 1) / WARP, from = lane * each, to = min(from + each, n);
-  Cell<PLANES> total = {};
+  Total<PLANES> total = {};
+#pragma unroll 1
   for (int i = from; i < to; ++i) {
-    if (begin + i >= 0 && begin + i < columns) add(total, 1.f, load_cell(row + begin + i));
-  }
-  Cell<PLANES> sum = total;  // of all lanes up to this one
+    if (begin + i < 0 || begin + i >= columns) continue;
+    const Cell<PLANES> cell = load_cell(row + begin + i);
 #pragma unroll
-  for (int step = 1; step < WARP; step *= 2) {
+    for (int p = 0; p < PLANES; ++p) total.plus(p, cell.v[p], 0.f);
+  }
+#pragma unroll 1
+  for (int step = 1; step < WARP; step *= 2) {  // of all lanes up to this one
 #pragma unroll
     for (int p = 0; p < PLANES; ++p) {
-      const float other = __shfl_up_sync(ALL, sum.v[p], step);
-      if (lane >= step) sum.v[p] += other;
+      const float sum = __shfl_up_sync(ALL, total.sum.v[p], step), rest = __shfl_up_sync(ALL, total.rest.v[p], step);
+      if (lane >= step) total.plus(p, sum, rest);
     }
   }
 #pragma unroll
   for (int p = 0; p < PLANES; ++p) {  // of the lanes before this one
-    const float before = __shfl_up_sync(ALL, sum.v[p], 1);
-    sum.v[p] = lane > 0 ? before : 0.f;
+    const float sum = __shfl_up_sync(ALL, total.sum.v[p], 1), rest = __shfl_up_sync(ALL, total.rest.v[p], 1);
+    total.sum.v[p] = lane > 0 ? sum : 0.f;
+    total.rest.v[p] = lane > 0 ? rest : 0.f;
   }
-  if (lane == 0) store_cell(out, sum);
+  if (lane == 0) store_cell(out, Cell<PLANES>{});
+#pragma unroll 1
   for (int i = from; i < to; ++i) {
-    if (begin + i >= 0 && begin + i < columns) add(sum, 1.f, load_cell(row + begin + i));
-    store_cell(out + i + 1, sum);
+    if (begin + i >= 0 && begin + i < columns) {
+      const Cell<PLANES> cell = load_cell(row + begin + i);
+#pragma unroll
+      for (int p = 0; p < PLANES; ++p) total.plus(p, cell.v[p], 0.f);
+    }
+    Cell<PLANES> so_far = total.sum;
+    add(so_far, 1.f, total.rest);
+    store_cell(out + i + 1, so_far);
   }
 }
 
@@ -73,7 +96,7 @@ __device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out,
       const int q = from - y + steps.reach;
       const Cell<PLANES>* const centre = line + (from - first) * (n + 1) + threadIdx.x + steps.reach;
       const int stop = __ldg(steps.start + q + 1);
-#pragma unroll 2
+#pragma unroll 1
       for (int k = __ldg(steps.start + q); k < stop; ++k) {
         const float4 w = __ldg(steps.weight + k);
         const int half = __ldg(steps.half + k);

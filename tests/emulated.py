@@ -21,7 +21,7 @@ class EmulatedMemory(Memory):
         return out
 
     def adopt(self, array):
-        return np.array(array) if not array.flags.writeable else np.asarray(array)
+        return np.array(array) if isinstance(array, np.ndarray) and not array.flags.writeable else np.asarray(array)
 
 
 class EmulatedGpu:

@@ -59,7 +59,7 @@ class Picture:
 
     @property
     def dtype(self) -> str:
-        return str(self.pixels.dtype).removeprefix("torch.")
+        return dtype_name(self.pixels)
 
     def coloured(self) -> Picture:
         """Return the picture itself, or a grey one with its channel three times."""
@@ -144,7 +144,7 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
     axes = layout or {2: "HW", 3: native, 4: "N" + native}.get(len(shape), "")
     if len(axes) != len(shape):
         raise InvalidArgument(f"{name} has shape {shape}, which is not {layout or 'HW, ' + native + ' or N' + native}")
-    dtype = str(array.dtype).removeprefix("torch.")
+    dtype, stored = dtype_name(array), array.dtype  # the latter knows the byte order
     if dtype not in DTYPES:
         raise InvalidArgument(f"{name} has dtype {dtype}, which is not one of {', '.join(DTYPES)}")
     if 0 in shape:
@@ -166,7 +166,7 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
         out = memory.stack(results) if many else results[0]
         if "C" not in axes and out.shape[-3 if planar else -1] == 1:
             out = out.reshape(shape)
-        return back(memory.cast(out, dtype))
+        return back(out.astype(stored, copy=False) if memory is HOST else out)
 
     def give_planes(planes: list[Any]) -> Any:
         if back is pil_back:
@@ -194,17 +194,17 @@ def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list
     gpu : bool
         As in `read`.
     """
-    count, given = sum(picture.count for picture in pictures), ""
+    count = sum(picture.count for picture in pictures)
+    axes, given = pictures[0].pixels.ndim - 1 if pictures else 2, ""  # of each mask: 2, or 3 for a whole batch
     if isinstance(mask, (list, tuple)):
         items = [(*mask_array(one, f"mask[{i}]", gpu), f"mask[{i}]") for i, one in enumerate(mask)]
     else:
         array, memory = mask_array(mask, "mask", gpu)
-        if count == 1:
-            array = flat(array)
         given = f" (shape {tuple(array.shape)})"
-        if len(pictures) == 1 and pictures[0].pixels.ndim == 4:
+        array = without_channel(array, axes) if count == 1 or axes == 3 else array
+        if axes == 3:
             array = array[None] if array.ndim == 2 and count == 1 else array
-            items = [(array, memory, "mask")] * (1 if array.ndim == 3 and len(array) == count else 0)
+            items = [(array, memory, "mask")] if len(array) == count else []
         elif array.ndim > 2:
             items = [(one, memory, f"mask[{i}]") for i, one in enumerate(array)]
         else:
@@ -214,18 +214,18 @@ def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list
     return [one_mask(*item, picture) for item, picture in zip(items, pictures, strict=True)]
 
 
-def flat(array: Any) -> Any:
-    """Return an array (1, h, w) or (h, w, 1) as (h, w)."""
-    if array.ndim == 3 and array.shape[0] == 1:
-        return array[0]
-    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+def without_channel(array: Any, axes: int) -> Any:
+    """Return an array of one axis more than ``axes`` without its channel axis, first or last, of length 1."""
+    if array.ndim == axes + 1 and array.shape[-3] == 1:
+        return array[..., 0, :, :]
+    return array[..., 0] if array.ndim == axes + 1 and array.shape[-1] == 1 else array
 
 
 def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
     """Return the checked mask of one picture, or with a first axis those of many."""
-    shape, dtype = tuple(array.shape), str(array.dtype).removeprefix("torch.")
-    array = array if picture.pixels.ndim == 4 else flat(array)
-    if array.ndim != picture.pixels.ndim - 1 or 0 in shape:
+    shape, dtype, axes = tuple(array.shape), dtype_name(array), picture.pixels.ndim - 1
+    array = without_channel(array, axes)
+    if array.ndim != axes or 0 in shape:
         raise InvalidArgument(f"{name} has shape {shape}; it must be (h, w)")
     if dtype == "bool":
         array = memory.cast(array, "uint8") * 255
@@ -241,6 +241,11 @@ def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
     if memory is HOST:
         return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
     return memory.contiguous(array)
+
+
+def dtype_name(array: Any) -> str:
+    """Return the dtype of an array of any library as NumPy calls it."""
+    return getattr(array.dtype, "name", "") or str(array.dtype).removeprefix("torch.")
 
 
 def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
@@ -268,22 +273,21 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
 
     It is a NumPy array, or where ``gpu`` allows it a torch tensor or CuPy array on a GPU.
     """
+    torch, memory = sys.modules.get("torch"), gpu_memory(value)
+    tensor = torch is not None and isinstance(value, torch.Tensor)
+    if memory is not None:
+        if not gpu:
+            raise InvalidArgument(
+                f"{name} lies on cuda:{memory.device}, which device='cpu' does not take; move it to the CPU"
+            )
+        return value.detach() if tensor else value, memory, lambda out: out, "CHW" if tensor else "HWC"
     if isinstance(value, np.ndarray):
         return np.asarray(value), HOST, lambda out: out, "HWC"
-    torch, memory = sys.modules.get("torch"), gpu_memory(value)
-    if torch is not None and isinstance(value, torch.Tensor):
-        if memory is not None:
-            if not gpu:
-                raise InvalidArgument(
-                    f"{name} lies on {value.device}, which device='cpu' does not take; move it with .cpu()"
-                )
-            return value.detach(), memory, lambda out: out, "CHW"
+    if tensor:
         try:
-            return value.detach().numpy(), HOST, torch.from_numpy, "CHW"
+            return value.detach().numpy(), HOST, torch.from_numpy, "CHW"  # type: ignore[union-attr]
         except (RuntimeError, TypeError) as error:  # bfloat16, sparse, ...: NumPy has no such thing
             raise InvalidArgument(f"{name} is a tensor of dtype {value.dtype} that NumPy cannot see: {error}") from None
-    if memory is not None and gpu:
-        return value, memory, lambda out: out, "HWC"
     if hasattr(value, "__dlpack__"):
         library = sys.modules.get(type(value).__module__.partition(".")[0])
         back = getattr(library, "from_dlpack", None)
@@ -295,6 +299,4 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             where = "on this GPU" if gpu else "in this machine's memory"
             raise InvalidArgument(f"{name} ({type(value).__name__}) cannot be read {where}: {error}") from None
-    raise InvalidArgument(
-        f"{name} is a {type(value).__name__}; give a NumPy or CuPy array, torch tensor or PIL image"
-    )
+    raise InvalidArgument(f"{name} is a {type(value).__name__}; give a NumPy or CuPy array, torch tensor or PIL image")
