@@ -17,13 +17,13 @@ struct Sampling {
 };
 
 struct Tuning {
-  float epsilon;               // of the guided filter
-  float stretch;               // alpha this near 0 or 1 becomes 0 or 1
-  float certain, certainty;    // (mask - certain) * certainty, in [0, 1]: how far the mask is held to be subject
-  float solid, trace;          // weight of a sample in the subject's colour: 1 - (1 - alpha) * solid + trace alpha^4
-  float steep;                 // and in the background's: 1 - alpha * steep
-  float below;                 // weight of a cell under which coarser ones fill it in
-  int window;                  // radius of the guided filter, in samples, at most HALO
+  float epsilon;             // of the guided filter
+  float stretch;             // alpha this near 0 or 1 becomes 0 or 1
+  float certain, certainty;  // (mask - certain) * certainty, in [0, 1]: how far the mask is held to be subject
+  float solid, trace;        // weight of a sample in the subject's colour: 1 - (1 - alpha) * solid + trace alpha^4
+  float steep;               // and in the background's: 1 - alpha * steep
+  float below;               // weight of a cell under which coarser ones fill it in
+  int window;                // radius of the guided filter, in samples, at most HALO
 };
 
 constexpr int HALO = 8, ACROSS = 32, DOWN = 8, TILE_ACROSS = ACROSS + 2 * HALO, TILE_DOWN = DOWN + 2 * HALO;
@@ -48,17 +48,21 @@ extern "C" __global__ void __launch_bounds__(256) resample(const Cover mask, flo
 }
 
 // Samples of [at - radius, at + radius] that exist.
-__device__ __forceinline__ int existing(int at, int radius, int n) { return min(at + radius, n - 1) - max(at - radius, 0) + 1; }
+__device__ __forceinline__ int existing(int at, int radius, int n) {
+  return min(at + radius, n - 1) - max(at - radius, 0) + 1;
+}
 
 // He, Sun and Tang 2013, eq. 19 to 21. Sums along rows for all 13 planes at once, then along columns one by one. Colours
 // are taken relative to the tile's middle, so that small variances do not drown in rounding.
 template <class T>
-__device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const Sampling& s, const Tuning& tuning, float4* out) {
+__device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const Sampling& s, const Tuning& tuning,
+                                    float4* out) {
   DYNAMIC_SHARED(float4, tile);  // (TILE_DOWN, TILE_ACROSS) of r, g, b, mask; then (TILE_DOWN, 13, ACROSS) sums
   float* const sums = reinterpret_cast<float*>(tile + TILE_DOWN * TILE_ACROSS);
   const int z = blockIdx.z, thread = threadIdx.y * ACROSS + threadIdx.x, threads = ACROSS * DOWN;
   const int i0 = blockIdx.y * DOWN, j0 = blockIdx.x * ACROSS, window = tuning.window;
-  const T* const middle = sample_at<T>(photo, s, z, min(i0 + DOWN / 2, s.rows - 1), min(j0 + ACROSS / 2, s.columns - 1));
+  const T* const middle =
+      sample_at<T>(photo, s, z, min(i0 + DOWN / 2, s.rows - 1), min(j0 + ACROSS / 2, s.columns - 1));
   const float origin[3] = {shown(middle[0]), shown(middle[photo.channel]), shown(middle[2 * photo.channel])};
   for (int k = thread; k < TILE_DOWN * TILE_ACROSS; k += threads) {
     const int i = i0 + k / TILE_ACROSS - HALO, j = j0 + k % TILE_ACROSS - HALO;
@@ -76,13 +80,15 @@ __device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const
     float sum[13] = {};
     for (int d = -window; d <= window; ++d) {  // what does not exist is 0
       const float4 v = tile[row * TILE_ACROSS + column + HALO + d];
-      const float plane[13] = {v.x, v.y, v.z, v.w, v.x * v.x, v.x * v.y, v.x * v.z, v.y * v.y, v.y * v.z, v.z * v.z,
-                               v.x * v.w, v.y * v.w, v.z * v.w};
+      const float plane[13] = {v.x,       v.y,       v.z,       v.w,       v.x * v.x, v.x * v.y, v.x * v.z,
+                               v.y * v.y, v.y * v.z, v.z * v.z, v.x * v.w, v.y * v.w, v.z * v.w};
 #pragma unroll
-      for (int p = 0; p < 13; ++p) sum[p] += plane[p];
+      for (int p = 0; p < 13; ++p)
+        sum[p] += plane[p];
     }
 #pragma unroll
-    for (int p = 0; p < 13; ++p) sums[(row * 13 + p) * ACROSS + column] = sum[p];
+    for (int p = 0; p < 13; ++p)
+      sums[(row * 13 + p) * ACROSS + column] = sum[p];
   }
   __syncthreads();
   const int i = i0 + threadIdx.y, j = j0 + threadIdx.x;
@@ -92,21 +98,24 @@ __device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const
 #pragma unroll
   for (int p = 0; p < 13; ++p) {
     float sum = 0.f;
-    for (int d = -window; d <= window; ++d) sum += sums[((threadIdx.y + HALO + d) * 13 + p) * ACROSS + threadIdx.x];
+    for (int d = -window; d <= window; ++d)
+      sum += sums[((threadIdx.y + HALO + d) * 13 + p) * ACROSS + threadIdx.x];
     mean[p] = sum * share;
   }
   const float r = mean[0], g = mean[1], b = mean[2], m = mean[3];
   // Covariance + epsilon, factored as L D L^T, and its solution for the covariance with the mask.
   const float rr = mean[4] - r * r + tuning.epsilon, rg = mean[5] - r * g, rb = mean[6] - r * b;
   const float gg = mean[7] - g * g + tuning.epsilon, gb = mean[8] - g * b, bb = mean[9] - b * b + tuning.epsilon;
-  const float l10 = rg / rr, l20 = rb / rr, d1 = gg - l10 * rg, t = gb - l20 * rg, l21 = t / d1, d2 = bb - l20 * rb - l21 * t;
+  const float l10 = rg / rr, l20 = rb / rr, d1 = gg - l10 * rg, t = gb - l20 * rg, l21 = t / d1,
+              d2 = bb - l20 * rb - l21 * t;
   const float y0 = mean[10] - r * m, y1 = mean[11] - g * m - l10 * y0, y2 = mean[12] - b * m - l20 * y0 - l21 * y1;
   float a[3];
   a[2] = y2 / d2;
   a[1] = y1 / d1 - l21 * a[2];
   a[0] = y0 / rr - l10 * a[1] - l20 * a[2];
 #pragma unroll
-  for (int c = 0; c < 3; ++c) a[c] = fabsf(a[c]) < 1e-5f ? 0.f : a[c];  // rounding where the mask is flat: exact zeros
+  for (int c = 0; c < 3; ++c)
+    a[c] = fabsf(a[c]) < 1e-5f ? 0.f : a[c];  // rounding where the mask is flat: exact zeros
   const float rest = m - a[0] * (r + origin[0]) - a[1] * (g + origin[1]) - a[2] * (b + origin[2]);
   out[(static_cast<int64_t>(z) * s.rows + i) * s.columns + j] = make_float4(a[0], a[1], a[2], rest);
 }
@@ -114,10 +123,12 @@ __device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const
 __device__ __forceinline__ float4 plus(const float4& a, const float4& b) {
   return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
-__device__ __forceinline__ float4 times(const float4& a, float b) { return make_float4(a.x * b, a.y * b, a.z * b, a.w * b); }
+__device__ __forceinline__ float4 times(const float4& a, float b) {
+  return make_float4(a.x * b, a.y * b, a.z * b, a.w * b);
+}
 
-extern "C" __global__ void __launch_bounds__(ACROSS * DOWN)
-smooth(const float4* in, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {
+extern "C" __global__ void __launch_bounds__(ACROSS* DOWN)
+    smooth(const float4* in, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {
   __shared__ float4 tile[TILE_DOWN][TILE_ACROSS], sums[TILE_DOWN][ACROSS];
   const int thread = threadIdx.y * ACROSS + threadIdx.x, threads = ACROSS * DOWN, window = tuning.window;
   const int i0 = blockIdx.y * DOWN, j0 = blockIdx.x * ACROSS;
@@ -131,14 +142,16 @@ smooth(const float4* in, const Cover mask, const Sampling s, const Tuning tuning
   __syncthreads();
   for (int k = thread; k < TILE_DOWN * ACROSS; k += threads) {
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-    for (int d = -window; d <= window; ++d) sum = plus(sum, tile[k / ACROSS][k % ACROSS + HALO + d]);
+    for (int d = -window; d <= window; ++d)
+      sum = plus(sum, tile[k / ACROSS][k % ACROSS + HALO + d]);
     sums[k / ACROSS][k % ACROSS] = sum;
   }
   __syncthreads();
   const int i = i0 + threadIdx.y, j = j0 + threadIdx.x;
   if (i >= s.rows || j >= s.columns) return;
   float4 c = make_float4(0.f, 0.f, 0.f, 0.f);
-  for (int d = -window; d <= window; ++d) c = plus(c, sums[threadIdx.y + HALO + d][threadIdx.x]);
+  for (int d = -window; d <= window; ++d)
+    c = plus(c, sums[threadIdx.y + HALO + d][threadIdx.x]);
   c = times(c, 1.f / static_cast<float>(existing(i, window, s.rows) * existing(j, window, s.columns)));
   c.w -= tuning.stretch;
   c = times(c, 1.f / (1.f - 2.f * tuning.stretch));
@@ -166,14 +179,17 @@ __device__ __forceinline__ void cells(const Photo& photo, const Cover& cover, co
     float rgb[3], opacity = 1.f, alpha;
     if (cover.kind == COVER_GUIDED) {
 #pragma unroll
-      for (int c = 0; c < 3; ++c) rgb[c] = shown(pixel[c * photo.channel]);
-      alpha = guided(__ldg(cover.coefficients + (static_cast<int64_t>(z) * s.rows + i) * s.columns + j), rgb);
+      for (int c = 0; c < 3; ++c)
+        rgb[c] = shown(pixel[c * photo.channel]);
+      alpha =
+          __saturatef(affine(__ldg(cover.coefficients + (static_cast<int64_t>(z) * s.rows + i) * s.columns + j), rgb));
     } else {
       alpha = sampled(cover, s, z, i, j);
     }
     if (photo.opacity >= 0) opacity = shown(pixel[photo.opacity * photo.channel]);
 #pragma unroll
-    for (int c = 0; c < 3; ++c) rgb[c] = light(pixel[c * photo.channel], photo.linear);
+    for (int c = 0; c < 3; ++c)
+      rgb[c] = light(pixel[c * photo.channel], photo.linear);
     const float w = opacity * fmaf(tuning.trace, square(square(alpha)), fmaxf(1.f - (1.f - alpha) * tuning.solid, 0.f));
     const float v = opacity * fmaxf(1.f - alpha * tuning.steep, 0.f);
     light_here = make_float4(rgb[0], rgb[1], rgb[2], 1.f);
@@ -189,7 +205,8 @@ __device__ __forceinline__ void cells(const Photo& photo, const Cover& cover, co
     const int row = blockIdx.y * CELL + y, column = blockIdx.x * CELL + x;
     const int height = cells_along(s.rows, 0), width = cells_along(s.columns, 0);
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-    for (int k = 0; k < CELL * CELL; ++k) sum = plus(sum, weighed[field][y * CELL + k / CELL][x * CELL + k % CELL]);
+    for (int k = 0; k < CELL * CELL; ++k)
+      sum = plus(sum, weighed[field][y * CELL + k / CELL][x * CELL + k % CELL]);
     if (row < height && column < width) {
       sum = times(sum, 1.f / static_cast<float>(min(CELL, s.rows - row * CELL) * min(CELL, s.columns - column * CELL)));
       finest[((static_cast<int64_t>(field) * pictures + z) * height + row) * width + column] = sum;
@@ -197,7 +214,8 @@ __device__ __forceinline__ void cells(const Photo& photo, const Cover& cover, co
     mean[field][y][x] = sum;
   } else if (thread >= 2 * WARP && thread < 3 * WARP) {  // light of the whole block, and how many samples it has
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-    for (int k = thread - 2 * WARP; k < BLOCK * BLOCK; k += WARP) sum = plus(sum, plain[k]);
+    for (int k = thread - 2 * WARP; k < BLOCK * BLOCK; k += WARP)
+      sum = plus(sum, plain[k]);
     for (int step = WARP / 2; step > 0; step /= 2) {
       sum = plus(sum, make_float4(__shfl_xor_sync(ALL, sum.x, step), __shfl_xor_sync(ALL, sum.y, step),
                                   __shfl_xor_sync(ALL, sum.z, step), __shfl_xor_sync(ALL, sum.w, step)));
@@ -212,7 +230,8 @@ __device__ __forceinline__ void cells(const Photo& photo, const Cover& cover, co
     float4 sum = plus(plus(mean[field][2 * y][2 * x], mean[field][2 * y][2 * x + 1]),
                       plus(mean[field][2 * y + 1][2 * x], mean[field][2 * y + 1][2 * x + 1]));
     if (row < height && column < width) {
-      sum = times(sum, 1.f / static_cast<float>(min(2, cells_along(s.rows, 0) - 2 * row) * min(2, cells_along(s.columns, 0) - 2 * column)));
+      sum = times(sum, 1.f / static_cast<float>(min(2, cells_along(s.rows, 0) - 2 * row) *
+                                                min(2, cells_along(s.columns, 0) - 2 * column)));
       second[((static_cast<int64_t>(field) * pictures + z) * height + row) * width + column] = sum;
     }
     half[field][y][x] = sum;
@@ -241,12 +260,13 @@ __device__ __forceinline__ float4 coarser(const Grid& grid, int y, int x, int he
 
 // (2 pictures, height, width) sums in, colours out; totals (pictures, height, width): light and number of samples.
 extern "C" __global__ void __launch_bounds__(1024, 1)
-pyramid(const float4* in, const float4* totals, float4* out, int height, int width, const Tuning tuning) {
+    pyramid(const float4* in, const float4* totals, float4* out, int height, int width, const Tuning tuning) {
   DYNAMIC_SHARED(float4, shared);
   float4* level = shared;
   const int n = height * width, pictures = gridDim.z / 2, z = blockIdx.z;
   int h = height, w = width;
-  for (int k = threadIdx.x; k < n; k += blockDim.x) level[k] = __ldg(in + static_cast<int64_t>(z) * n + k);
+  for (int k = threadIdx.x; k < n; k += blockDim.x)
+    level[k] = __ldg(in + static_cast<int64_t>(z) * n + k);
   __syncthreads();
   int depth = 0;
   for (; h > 1 || w > 1; ++depth) {  // push
@@ -255,7 +275,8 @@ pyramid(const float4* in, const float4* totals, float4* out, int height, int wid
       const int y = k / columns * 2, x = k % columns * 2, high = min(2, h - y), wide = min(2, w - x);
       float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
       for (int i = 0; i < high; ++i)
-        for (int j = 0; j < wide; ++j) sum = plus(sum, level[(y + i) * w + x + j]);
+        for (int j = 0; j < wide; ++j)
+          sum = plus(sum, level[(y + i) * w + x + j]);
       level[h * w + k] = times(sum, 1.f / static_cast<float>(high * wide));
     }
     __syncthreads();
@@ -269,7 +290,8 @@ pyramid(const float4* in, const float4* totals, float4* out, int height, int wid
       top = times(top, 1.f / top.w);
     } else {
       top = make_float4(0.f, 0.f, 0.f, 0.f);
-      for (int k = threadIdx.x; k < n; k += WARP) top = plus(top, __ldg(totals + static_cast<int64_t>(z % pictures) * n + k));
+      for (int k = threadIdx.x; k < n; k += WARP)
+        top = plus(top, __ldg(totals + static_cast<int64_t>(z % pictures) * n + k));
       for (int step = WARP / 2; step > 0; step /= 2) {
         top = plus(top, make_float4(__shfl_xor_sync(ALL, top.x, step), __shfl_xor_sync(ALL, top.y, step),
                                     __shfl_xor_sync(ALL, top.z, step), __shfl_xor_sync(ALL, top.w, step)));
@@ -292,12 +314,13 @@ pyramid(const float4* in, const float4* totals, float4* out, int height, int wid
     h = rows;
     w = columns;
   }
-  for (int k = threadIdx.x; k < n; k += blockDim.x) out[static_cast<int64_t>(z) * n + k] = level[k];
+  for (int k = threadIdx.x; k < n; k += blockDim.x)
+    out[static_cast<int64_t>(z) * n + k] = level[k];
 }
 
 // The two finest levels, tile by tile: sums of both and the colours of the third in, colours of the finest out.
-extern "C" __global__ void __launch_bounds__(256)
-pull(const float4* finest, const float4* second, const float4* third, float4* out, const Sampling s, const Tuning tuning) {
+extern "C" __global__ void __launch_bounds__(256) pull(const float4* finest, const float4* second, const float4* third,
+                                                       float4* out, const Sampling s, const Tuning tuning) {
   constexpr int SIDE = BLOCK / 2 + 2;
   __shared__ float4 middle[SIDE][SIDE];  // of the second level, from one cell before the tile to one behind it
   const int z = blockIdx.z, thread = threadIdx.y * BLOCK + threadIdx.x;
@@ -307,8 +330,8 @@ pull(const float4* finest, const float4* second, const float4* third, float4* ou
   if (thread < SIDE * SIDE) {
     const int y = min(max(top + thread / SIDE, 0), height - 1), x = min(max(left + thread % SIDE, 0), width - 1);
     const auto grid = [&](int i, int j) { return __ldg(third + (static_cast<int64_t>(z) * high + i) * wide + j); };
-    middle[thread / SIDE][thread % SIDE] =
-        filled(__ldg(second + (static_cast<int64_t>(z) * height + y) * width + x), coarser(grid, y, x, high, wide), tuning.below);
+    middle[thread / SIDE][thread % SIDE] = filled(__ldg(second + (static_cast<int64_t>(z) * height + y) * width + x),
+                                                  coarser(grid, y, x, high, wide), tuning.below);
   }
   __syncthreads();
   const int y = blockIdx.y * BLOCK + threadIdx.y, x = blockIdx.x * BLOCK + threadIdx.x;
@@ -319,15 +342,15 @@ pull(const float4* finest, const float4* second, const float4* third, float4* ou
   out[at] = filled(__ldg(finest + at), coarser(grid, y, x, height, width), tuning.below);
 }
 
-#define ENTRY(T, NAME)                                                                                             \
-  extern "C" __global__ void __launch_bounds__(ACROSS * DOWN) fit_##NAME(                                          \
-      const Photo photo, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {                   \
-    fit<T>(photo, mask, s, tuning, out);                                                                           \
-  }                                                                                                                \
-  extern "C" __global__ void __launch_bounds__(BLOCK * BLOCK) cells_##NAME(                                        \
-      const Photo photo, const Cover cover, const Sampling s, const Tuning tuning, float4* finest, float4* second, \
-      float4* third, float4* totals) {                                                                             \
-    cells<T>(photo, cover, s, tuning, finest, second, third, totals);                                              \
+#define ENTRY(T, NAME)                                                                                          \
+  extern "C" __global__ void __launch_bounds__(ACROSS* DOWN)                                                    \
+      fit_##NAME(const Photo photo, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {     \
+    fit<T>(photo, mask, s, tuning, out);                                                                        \
+  }                                                                                                             \
+  extern "C" __global__ void __launch_bounds__(BLOCK* BLOCK)                                                    \
+      cells_##NAME(const Photo photo, const Cover cover, const Sampling s, const Tuning tuning, float4* finest, \
+                   float4* second, float4* third, float4* totals) {                                             \
+    cells<T>(photo, cover, s, tuning, finest, second, third, totals);                                           \
   }
 ENTRY(uint8_t, uint8)
 ENTRY(uint16_t, uint16)

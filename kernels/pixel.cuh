@@ -15,7 +15,7 @@ typedef long long int64_t;
 #endif
 
 #if !defined(GPUBLUR_EMULATED)
-#define DYNAMIC_SHARED(T, name)                                \
+#define DYNAMIC_SHARED(T, name)                               \
   extern __shared__ __align__(16) unsigned char name##_raw[]; \
   T* const name = reinterpret_cast<T*>(name##_raw)
 #endif
@@ -49,8 +49,12 @@ __device__ __forceinline__ float shown(uint16_t v) { return v * (1.f / 65535); }
 __device__ __forceinline__ float shown(__half v) { return __half2float(v); }
 __device__ __forceinline__ float shown(float v) { return v; }
 
-__device__ __forceinline__ void put(uint8_t* to, float v) { *to = static_cast<uint8_t>(__float2uint_rz(fmaf(v, 255.f, 0.5f))); }
-__device__ __forceinline__ void put(uint16_t* to, float v) { *to = static_cast<uint16_t>(__float2uint_rz(fmaf(v, 65535.f, 0.5f))); }
+__device__ __forceinline__ void put(uint8_t* to, float v) {
+  *to = static_cast<uint8_t>(__float2uint_rz(fmaf(v, 255.f, 0.5f)));
+}
+__device__ __forceinline__ void put(uint16_t* to, float v) {
+  *to = static_cast<uint16_t>(__float2uint_rz(fmaf(v, 65535.f, 0.5f)));
+}
 __device__ __forceinline__ void put(__half* to, float v) { *to = __float2half_rn(v); }
 __device__ __forceinline__ void put(float* to, float v) { *to = v; }
 
@@ -87,11 +91,14 @@ __device__ __forceinline__ int skew(const void* p) { return static_cast<int>(rei
 __device__ __forceinline__ void load_row(const uint8_t* from, int bytes, const uint8_t* lowest, const uint8_t* highest,
                                          uint8_t* at) {
   const int shift = skew(from);
+#pragma unroll 1
   for (int i = 16 * static_cast<int>(threadIdx.x) - shift; i < bytes; i += 16 * WARP) {
     if (from + i >= lowest && from + i + 16 <= highest) {
       *reinterpret_cast<uint4*>(at + i) = __ldg(reinterpret_cast<const uint4*>(from + i));
     } else {
-      for (int k = max(i, 0); k < min(i + 16, bytes); ++k) at[k] = __ldg(from + k);
+#pragma unroll 1
+      for (int k = max(i, 0); k < min(i + 16, bytes); ++k)
+        at[k] = __ldg(from + k);
     }
   }
 }
@@ -100,6 +107,7 @@ __device__ __forceinline__ void load_row(const uint8_t* from, int bytes, const u
 __device__ __forceinline__ void store_row(uint8_t* to, int bytes, const uint8_t* at) {
   const int lane = threadIdx.x, shift = skew(to);
   const int head = min((16 - shift) & 15, bytes), tail = max(head, ((bytes + shift) & ~15) - shift);
+#pragma unroll 1
   for (int i = head + 16 * lane; i < tail; i += 16 * WARP) {
     *reinterpret_cast<uint4*>(to + i) = *reinterpret_cast<const uint4*>(at + i);
   }
@@ -140,7 +148,8 @@ __device__ __forceinline__ void store_cell(Cell<2>* p, const Cell<2>& c) {
 template <int PLANES>
 __device__ __forceinline__ void add(Cell<PLANES>& to, float share, const Cell<PLANES>& c) {
 #pragma unroll
-  for (int p = 0; p < PLANES; ++p) to.v[p] = fmaf(share, c.v[p], to.v[p]);
+  for (int p = 0; p < PLANES; ++p)
+    to.v[p] = fmaf(share, c.v[p], to.v[p]);
 }
 
 // ---- Pictures in shared memory: a segment of a row, interleaved pixels as one row of bytes, planes as one row each.
@@ -153,7 +162,9 @@ struct Segment {
 };
 
 // Bytes of shared memory for n pixels (twin: cuda.py): for each plane 30 that words may overwrite, and its skew.
-__device__ __forceinline__ int segment_bytes(int n, int size, int channels) { return ((n * size + 45) / 16 * 16 + 16) * channels; }
+__device__ __forceinline__ int segment_bytes(int n, int size, int channels) {
+  return ((n * size + 45) / 16 * 16 + 16) * channels;
+}
 
 // The segment in a buffer with room for n pixels of the array whose first channel starts at `array`.
 template <class T>
@@ -163,8 +174,8 @@ __device__ __forceinline__ Segment<T> segment_at(uint8_t* buffer, const T* array
 }
 
 template <class T>
-__device__ __forceinline__ void load_segment(const Segment<T>& segment, const T* array, int64_t channel, int channels, int n,
-                                             const T* lowest, const T* highest) {
+__device__ __forceinline__ void load_segment(const Segment<T>& segment, const T* array, int64_t channel, int channels,
+                                             int n, const T* lowest, const T* highest) {
   const int rows = segment.pixel > 1 ? 1 : channels;
   for (int c = 0; c < rows; ++c) {
     load_row(reinterpret_cast<const uint8_t*>(array + c * channel), n * segment.pixel * static_cast<int>(sizeof(T)),
@@ -173,7 +184,8 @@ __device__ __forceinline__ void load_segment(const Segment<T>& segment, const T*
   }
 }
 template <class T>
-__device__ __forceinline__ void store_segment(const Segment<T>& segment, T* array, int64_t channel, int channels, int n) {
+__device__ __forceinline__ void store_segment(const Segment<T>& segment, T* array, int64_t channel, int channels,
+                                              int n) {
   const int rows = segment.pixel > 1 ? 1 : channels;
   for (int c = 0; c < rows; ++c) {
     store_row(reinterpret_cast<uint8_t*>(array + c * channel), n * segment.pixel * static_cast<int>(sizeof(T)),
@@ -182,8 +194,7 @@ __device__ __forceinline__ void store_segment(const Segment<T>& segment, T* arra
 }
 
 // One entry point for each type of code values and number of colours: KERNEL(name)(uint8_t, 3) is name_uint8_3.
-#define FOR_EVERY_PICTURE(KERNEL)                                           \
-  KERNEL(uint8_t, uint8, 1) KERNEL(uint8_t, uint8, 3)                       \
-  KERNEL(uint16_t, uint16, 1) KERNEL(uint16_t, uint16, 3)                   \
-  KERNEL(__half, float16, 1) KERNEL(__half, float16, 3)                     \
-  KERNEL(float, float32, 1) KERNEL(float, float32, 3)
+#define FOR_EVERY_PICTURE(KERNEL)                                                                              \
+  KERNEL(uint8_t, uint8, 1)                                                                                    \
+  KERNEL(uint8_t, uint8, 3) KERNEL(uint16_t, uint16, 1) KERNEL(uint16_t, uint16, 3) KERNEL(__half, float16, 1) \
+      KERNEL(__half, float16, 3) KERNEL(float, float32, 1) KERNEL(float, float32, 3)

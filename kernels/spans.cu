@@ -21,83 +21,78 @@ struct Steps {
   int staged;  // rows in shared memory at a time
 };
 
-// A sum with its rounding error beside it (Knuth's two-sum): beside a boosted light plain sums in float are off by more
+constexpr int LANES = 16;  // that make one row's sums
+
+// Half a warp turns one row of cells, columns begin .. begin + n - 1, into its n + 1 prefix sums; outside the frame cells
+// are 0. `exists` tells whether there is such a row: both halves of a warp have to come here.
+//
+// Each lane sums a run of cells from 0; what the lanes before it hold is scanned with its rounding error beside it
+// (Knuth's two-sum) and added last. In plain floats the runs would not join: beside a boosted light they are off by more
 // than the dark cells behind it weigh.
 template <int PLANES>
-struct Total {
-  Cell<PLANES> sum, rest;
-  __device__ __forceinline__ void plus(int p, float value, float error) {
-    const float before = sum.v[p], after = before + value, part = after - before;
-    rest.v[p] += ((before - (after - part)) + (value - part)) + error;
+__device__ __forceinline__ void prefix(const Cell<PLANES>* row, int columns, int begin, int n, int lane, bool exists,
+                                       Cell<PLANES>* out) {
+  const int each = (n + LANES - 1) / LANES, from = lane * each, to = exists ? min(from + each, n) : 0;
+  const int low = max(from, -begin), high = min(to, columns - begin);  // cells of the run within the frame
+  Cell<PLANES> sum = {}, rest = {};
+#pragma unroll 2
+  for (int i = low; i < high; ++i)
+    add(sum, 1.f, load_cell(row + begin + i));
+#pragma unroll
+  for (int p = 0; p < PLANES; ++p) {
+    const float own = sum.v[p];
+#pragma unroll 1
+    for (int step = 1; step < LANES; step *= 2) {
+      const float value = __shfl_up_sync(ALL, sum.v[p], step, LANES),
+                  error = __shfl_up_sync(ALL, rest.v[p], step, LANES);
+      if (lane >= step) {
+        const float before = sum.v[p], after = before + value, part = after - before;
+        rest.v[p] += ((before - (after - part)) + (value - part)) + error;
+        sum.v[p] = after;
+      }
+    }
+    // Without the lane's own: exact as far as the rest tells, which is enough.
+    const float after = sum.v[p] - own, part = after - sum.v[p];
+    rest.v[p] += (sum.v[p] - (after - part)) - (own + part);
     sum.v[p] = after;
   }
-};
-
-// A warp turns one row of cells, columns begin .. begin + n - 1, into its n + 1 prefix sums; outside the frame cells are 0.
-template <int PLANES>
-__device__ __forceinline__ void prefix(const Cell<PLANES>* row, int columns, int begin, int n, int lane, Cell<PLANES>* out) {
-  const int each = (n + WARP - 1) / WARP, from = lane * each, to = min(from + each, n);
-  Total<PLANES> total = {};
+  if (exists && lane == 0) store_cell(out, Cell<PLANES>{});
+  Cell<PLANES> run = rest;
 #pragma unroll 1
   for (int i = from; i < to; ++i) {
-    if (begin + i < 0 || begin + i >= columns) continue;
-    const Cell<PLANES> cell = load_cell(row + begin + i);
-#pragma unroll
-    for (int p = 0; p < PLANES; ++p) total.plus(p, cell.v[p], 0.f);
-  }
-#pragma unroll 1
-  for (int step = 1; step < WARP; step *= 2) {  // of all lanes up to this one
-#pragma unroll
-    for (int p = 0; p < PLANES; ++p) {
-      const float sum = __shfl_up_sync(ALL, total.sum.v[p], step), rest = __shfl_up_sync(ALL, total.rest.v[p], step);
-      if (lane >= step) total.plus(p, sum, rest);
-    }
-  }
-#pragma unroll
-  for (int p = 0; p < PLANES; ++p) {  // of the lanes before this one
-    const float sum = __shfl_up_sync(ALL, total.sum.v[p], 1), rest = __shfl_up_sync(ALL, total.rest.v[p], 1);
-    total.sum.v[p] = lane > 0 ? sum : 0.f;
-    total.rest.v[p] = lane > 0 ? rest : 0.f;
-  }
-  if (lane == 0) store_cell(out, Cell<PLANES>{});
-#pragma unroll 1
-  for (int i = from; i < to; ++i) {
-    if (begin + i >= 0 && begin + i < columns) {
-      const Cell<PLANES> cell = load_cell(row + begin + i);
-#pragma unroll
-      for (int p = 0; p < PLANES; ++p) total.plus(p, cell.v[p], 0.f);
-    }
-    Cell<PLANES> so_far = total.sum;
-    add(so_far, 1.f, total.rest);
+    if (i >= low && i < high) add(run, 1.f, load_cell(row + begin + i));
+    Cell<PLANES> so_far = sum;
+    add(so_far, 1.f, run);
     store_cell(out + i + 1, so_far);
   }
 }
 
 template <int PLANES>
-__device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out, const Steps& steps, int rows, int columns) {
+__device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out, const Steps& steps, int rows,
+                                      int columns) {
   DYNAMIC_SHARED(float4, shared);
   Cell<PLANES>* const line = reinterpret_cast<Cell<PLANES>*>(shared);
   const int n = TILE + 2 * steps.reach;
-  const int thread = threadIdx.y * TILE + threadIdx.x, warp = thread / WARP, warps = GROUPS * TILE / WARP;
+  const int thread = threadIdx.y * TILE + threadIdx.x;
   const int x = blockIdx.x * TILE + threadIdx.x, top = blockIdx.y * ROWS * GROUPS, y = top + threadIdx.y * ROWS;
   const Cell<PLANES>* const picture = in + static_cast<int64_t>(blockIdx.z) * rows * columns;
   const int begin = max(top - steps.reach, 0), end = min(top + ROWS * GROUPS + steps.reach, rows);
   Cell<PLANES> sum[ROWS] = {};
   for (int first = begin; first < end; first += steps.staged) {
     const int count = min(steps.staged, end - first);
-    for (int i = warp; i < count; i += warps) {
-      prefix(picture + static_cast<int64_t>(first + i) * columns, columns, blockIdx.x * TILE - steps.reach, n,
-             thread % WARP, line + i * (n + 1));
+    for (int i = thread / LANES; i / 2 * 2 < count; i += TILE * GROUPS / LANES) {  // two rows for each warp
+      const int row = min(i, count - 1);
+      prefix(picture + static_cast<int64_t>(first + row) * columns, columns, blockIdx.x * TILE - steps.reach, n,
+             thread % LANES, i < count, line + row * (n + 1));
     }
     __syncthreads();
     // The rows that count for this thread; q is the same for the whole warp.
     const int low = max(first, y - steps.reach), high = min(first + count, y + steps.reach + ROWS);
     for (int from = low; from < high; ++from) {
-      const int q = from - y + steps.reach;
+      const int q = from - y + steps.reach, start = __ldg(steps.start + q), stop = __ldg(steps.start + q + 1);
       const Cell<PLANES>* const centre = line + (from - first) * (n + 1) + threadIdx.x + steps.reach;
-      const int stop = __ldg(steps.start + q + 1);
 #pragma unroll 1
-      for (int k = __ldg(steps.start + q); k < stop; ++k) {
+      for (int k = start; k < stop; ++k) {
         const float4 w = __ldg(steps.weight + k);
         const int half = __ldg(steps.half + k);
         Cell<PLANES> interval = fetch_cell(centre + half + 1);
@@ -118,10 +113,10 @@ __device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out,
   }
 }
 
-#define ENTRY(COLOURS)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(TILE * GROUPS) spans_##COLOURS(                                   \
-      const Cell<COLOURS + 1>* in, Cell<COLOURS + 1>* out, const Steps steps, int rows, int columns) {           \
-    spans<COLOURS + 1>(in, out, steps, rows, columns);                                                            \
+#define ENTRY(COLOURS)                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(TILE* GROUPS, 2)                                                        \
+      spans_##COLOURS(const Cell<COLOURS + 1>* in, Cell<COLOURS + 1>* out, const Steps steps, int rows, int columns) { \
+    spans<COLOURS + 1>(in, out, steps, rows, columns);                                                                 \
   }
 ENTRY(1)
 ENTRY(3)

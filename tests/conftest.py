@@ -23,7 +23,9 @@ LEAST_PSNR = {("bokeh", "high"): (70, 55), ("gaussian", "fast"): (60, 47), ("bok
 def backend(request):
     """The name of a backend that can run here; one that cannot is skipped with its reason."""
     name = request.param
-    reason = emulator.unusable() if name == "emulated" else {n: "" if ok else why for n, ok, why in backends.reasons()}[name]
+    reason = (
+        emulator.unusable() if name == "emulated" else {n: "" if ok else why for n, ok, why in backends.reasons()}[name]
+    )
     if reason:
         pytest.skip(reason)
     return name

@@ -1,4 +1,4 @@
-"""The CUDA backend on a machine without a GPU: its own host code, its own kernels, emulated; NumPy arrays for CuPy's."""
+"""The CUDA backend on a machine without a GPU: its own host code and kernels, emulated; NumPy arrays for CuPy's."""
 
 from contextlib import nullcontext
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 import gpublur
 from gpublur import backends, codec, editor, segmentation
+from gpublur.backends import module
 from gpublur.cli import main
 from gpublur.codec import Photo
 from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable
@@ -220,6 +221,31 @@ def test_doctor(monkeypatch: pytest.MonkeyPatch, usable: bool, status: int) -> N
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["numpy", np.__version__] in lines
     assert any(line[:1] == ["general"] for line in lines)
+
+
+BUILT = {"nvcc": "13.0.88", "archs": [75, 90]}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "compiled", "fatbins"),
+    [
+        (BUILT, [], "nvcc 13.0.88 for sm_75, 90"),
+        (BUILT, ["sub"], "nvcc 13.0.88 for sm_75, 90; NVRTC compiles sub at first use"),
+        ({}, ["add", "sub"], "none; NVRTC compiles add, sub at first use"),
+    ],
+)
+@pytest.mark.parametrize("nvrtc", [("13.2", ""), ("", "OSError: no libnvrtc")])
+def test_doctor_on_kernels(
+    monkeypatch: pytest.MonkeyPatch, manifest: dict, compiled: list[str], fatbins: str, nvrtc: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(module, "sources", lambda: ["add", "sub"])
+    monkeypatch.setattr(module, "manifest", lambda: manifest)
+    monkeypatch.setattr(module, "origin", lambda name: "nvrtc" if name in compiled else "fatbin")
+    monkeypatch.setattr(module, "nvrtc", lambda: nvrtc)
+    lines = run("doctor").stdout.splitlines()
+    assert f"sources  2 in {module.folder()}" in lines
+    assert f"fatbins  {fatbins}" in lines
+    assert f"NVRTC    {nvrtc[0] or nvrtc[1]}" in lines
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

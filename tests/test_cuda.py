@@ -1,4 +1,4 @@
-"""The CUDA backend's own promises, on emulated kernels: agreement with the CPU, whole batches, torch's and CuPy's arrays."""
+"""The CUDA backend's own promises, on emulated kernels: the CPU's picture, whole batches, torch's and CuPy's arrays."""
 
 import sys
 from types import SimpleNamespace
@@ -47,7 +47,9 @@ def pictured(channels, planar, dtype):
 # --- The same picture as on the CPU ---
 
 
-@pytest.mark.parametrize("work", ["gaussian .01", "gaussian .05", "bokeh .002", "bokeh .02", "bokeh .05", "cut", "paint"])
+@pytest.mark.parametrize(
+    "work", ["gaussian .01", "gaussian .05", "bokeh .002", "bokeh .02", "bokeh .05", "cut", "paint"]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
 def test_agrees_with_the_cpu(gpu, cpu, dtype, layout, work):
@@ -158,7 +160,7 @@ def test_nothing_is_compiled_or_uploaded_again(gpu):
     cuda._kept.clear()
     gpu.blur_background(PHOTO, radius=0.03, mask=MASK)
     assert "upload" in gpu.log
-    loaded = {name: function for name, function in module.gpu().modules.items()}
+    loaded = dict(module.gpu().modules)
     gpu.log.clear()
     gpu.blur_background(PHOTO[::-1], radius=0.03, mask=MASK[::-1])
     assert "upload" not in gpu.log

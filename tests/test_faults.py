@@ -28,6 +28,7 @@ JOBS = {
     "refined": {"mode": "gaussian", "radius": 0.03, "mask": MASK[1::4, 1::4], "refine": True},
 }
 # What is wrong, where, and with what: text of the kernel and its replacement.
+# ruff: noqa: E501
 FAULTS = {
     "missing barrier between prefix sums and spans": (
         "spans.cu", "    __syncthreads();\n    // The rows that count", "    // The rows that count",
@@ -39,7 +40,7 @@ FAULTS = {
         "matte.cu", "    tile[k] = v;\n  }\n  __syncthreads();", "    tile[k] = v;\n  }",
     ),
     "a warp reads pixels that another lane has not loaded": (
-        "decimate.cu", "      __syncwarp();\n\n      Sum mine", "\n      Sum mine",
+        "decimate.cu", "      __syncwarp();\n\n      const float2 share_y", "      const float2 share_y",
     ),
     "a warp stores pixels that another lane has not written": (
         "composite.cu", "  __syncwarp();\n  store_segment", "  store_segment",
@@ -49,14 +50,14 @@ FAULTS = {
     "taps one row off": ("separable.cu", "w[0] = __ldg(tap + ROWS - 1)", "w[0] = __ldg(tap + ROWS)"),
     "halo of the guided filter": ("matte.cu", "% TILE_ACROSS - HALO;\n    float4 v", "% TILE_ACROSS - HALO + 1;\n    float4 v"),
     "off by one in the span": ("spans.cu", "fetch_cell(centre + half + 1)", "fetch_cell(centre + half)"),
-    "off by one in the first pixel of a run": ("decimate.cu", "+ grid.first;                // first", "+ grid.first + 1; // first"),
-    "last row of the frame left out": ("decimate.cu", "y < grid.rows + grid.border)", "y < grid.rows + grid.border - 2)"),
-    "last partial cell": ("decimate.cu", "x < photo.width;", "x < photo.width - 1;"),
-    "swapped channels": ("composite.cu", "frame.up + part", "frame.up + frame.factor - 1 - part"),
-    "red for blue": ("decimate.cu", "code[c] = pixels.at(c, i)", "code[c] = pixels.at(2 - c, i)"),
-    "weight forgotten in one sum": ("decimate.cu", "cell.v[c] *= w;", "cell.v[c] *= c == 1 ? 1.f : w;"),
+    "off by one in the first pixel of a run": ("decimate.cu", "column * factor + grid.first;", "column * factor + grid.first + 1;"),
+    "last row of the frame left out": ("decimate.cu", "if (y >= grid.rows + grid.border)", "if (y >= grid.rows + grid.border - 2)"),
+    "last partial cell": ("decimate.cu", "x - left < n)", "x - left < n - 1)"),
+    "weights of the parts in reverse": ("composite.cu", "up[phase + k - cell", "up[frame.factor - 1 - phase - k + cell"),
+    "red for blue": ("decimate.cu", "code[c] = pixel[c * pixels.channel]", "code[c] = pixel[(2 - c) * pixels.channel]"),
+    "weight forgotten in one sum": ("decimate.cu", "light_here.v[c] *= w;", "light_here.v[c] *= c == 1 ? 1.f : w;"),
     "subject enters the blur": ("decimate.cu", "fmaf(-glow.steep,", "fmaf(-0.5f * glow.steep,"),
-    "highlights not boosted": ("decimate.cu", "lum > glow.low)", "lum < glow.low)"),
+    "highlights not boosted": ("decimate.cu", "lum > glow.low &&", "lum < glow.low &&"),
     "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
     "background field upside down": ("composite.cu", "fmaf(fields.down, y, fields.top)", "fmaf(-fields.down, y, fields.top)"),
     "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),

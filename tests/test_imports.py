@@ -14,9 +14,20 @@ import gpublur
 SOURCES = Path(gpublur.__file__).parent
 
 # Imports point down only. A package counts as one module, whose files may know each other.
-RANK = {"edit": 0, "memory": 0, "optics": 1, "arrays": 2, "codec": 3, "backends": 3, "segmentation": 3, "editor": 4, "functions": 5}
+RANK = {
+    "edit": 0,
+    "memory": 0,
+    "optics": 1,
+    "arrays": 2,
+    "codec": 3,
+    "backends": 3,
+    "segmentation": 3,
+    "editor": 4,
+    "functions": 5,
+}
 RANK |= {"batch": 6, "cli": 7}
-# Who may import what is not ours; nobody else, and nothing else. `arrays` and `memory` find torch, CuPy and PIL in sys.modules.
+# Who may import what is not ours; nobody else, and nothing else. `arrays` and `memory` find torch, CuPy and PIL in
+# sys.modules.
 HOMES = {
     "numpy": set(RANK),
     "numba": {"backends"},

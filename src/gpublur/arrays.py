@@ -91,7 +91,9 @@ class Batch:
     give_planes: Callable[[list[Any]], Any]  # mattes (H, W) in [0, 1]
 
 
-def read(image: Any, layout: str | None = None, name: str = "image", *, gpu: bool = False, whole: bool = False) -> Batch:
+def read(
+    image: Any, layout: str | None = None, name: str = "image", *, gpu: bool = False, whole: bool = False
+) -> Batch:
     """Return the pictures in ``image``: one, a dense batch (4 axes), or a list or tuple of pictures of any sizes.
 
     PIL images have one axis order, whatever ``layout`` says. On the way back a grey input's single channel loses its

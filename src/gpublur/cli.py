@@ -172,6 +172,8 @@ def doctor(ctx: click.Context) -> None:
     found = backends.reasons()
     _table([("device", "usable", "reason"), *((name, "yes" if usable else "no", why) for name, usable, why in found)])
     click.echo()
+    _table([("kernels", "state"), *_kernels()])
+    click.echo()
     _table([("model", "status"), *((m.name, m.status) for m in segmentation.models())])
     if not any(usable for _name, usable, _why in found):
         ctx.exit(1)
@@ -229,6 +231,18 @@ def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo]) -> None:
     if failures:
         lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
         raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")
+
+
+def _kernels() -> list[tuple[str, str]]:
+    from .backends import module
+
+    built, sources = module.manifest(), module.sources()
+    to_compile = ", ".join(name for name in sources if module.origin(name) == "nvrtc")
+    fatbins = f"nvcc {built['nvcc']} for sm_{', '.join(map(str, built['archs']))}" if built else "none"
+    if to_compile:
+        fatbins += f"; NVRTC compiles {to_compile} at first use"
+    version, fault = module.nvrtc()
+    return [("sources", f"{len(sources)} in {module.folder()}"), ("fatbins", fatbins), ("NVRTC", version or fault)]
 
 
 def _version(package: str) -> str:

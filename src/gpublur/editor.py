@@ -17,7 +17,7 @@ from .edit import BlurSpec, InvalidArgument, Mode, Quality, Refine
 
 
 def in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method of Editor take one picture to where the verbs work, have their turn there, and give the result back."""
+    """Let a method of Editor take a picture to where the verbs work, have its turn there, and give the result back."""
 
     @wraps(work)
     def taken(self: Editor, picture: Picture, *args: Any) -> Any:

@@ -40,7 +40,7 @@ class Memory:
         return False
 
     def adopt(self, array: Any) -> Any:
-        """Return an array of another library as one of this kind: over the same memory if it lies on the same device."""
+        """Return an array of any library as one of this kind: over the same memory if it lies on the same device."""
         return np.asarray(array)
 
     def cast(self, array: Any, dtype: str) -> Any:

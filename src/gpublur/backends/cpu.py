@@ -241,4 +241,6 @@ def alpha(source: loops.Light, matte: Matte, opacity: bool = False) -> NDArray[n
     pixels = np.moveaxis(source.pixels, 0, 2) if source.planar else source.pixels
     out = np.empty(pixels.shape[:2], np.float32)
     loops.alpha_plane(source, matte.cover, out)
-    return out * (pixels[..., source.opacity] * source.scale) if opacity else out
+    if opacity:
+        out *= pixels[..., source.opacity] * source.scale
+    return out

@@ -28,7 +28,7 @@ GPU, TORCH = True, "cuda"  # takes pictures that lie there, and whole batches; w
 
 WARP, WARPS = 32, 8
 SHARED = module.DEFAULT_SHARED
-WIDE, STRETCH = 128, 70  # of composite.cu
+WIDE, STRETCH, PARTS = 256, 134, 16  # of composite.cu
 COPIES = 8  # of decimate.cu
 ROWS, TILE, GROUPS = 4, 64, 8  # of spans.cu; ROWS of separable.cu as well
 HALO, ACROSS, DOWN, BLOCK = 8, 32, 8, 16  # of matte.cu
@@ -50,13 +50,12 @@ FIELDS = np.dtype(
 GLOW = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
 GRID = np.dtype(
     [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
-     ("border", "i4"), ("slabs", "i4")], align=True,
+     ("border", "i4"), ("slabs", "i4"), ("each", "i4")], align=True,
 )  # fmt: skip
 UPSAMPLING = np.dtype(
-    {"names": ["cells", "up", "shift", "colour", "factor", "rows", "columns", "border"],
-     "formats": ["u8", "u8", "u8", ("f4", 4), "i4", "i4", "i4", "i4"],
-     "offsets": [0, 8, 16, 32, 48, 52, 56, 60], "itemsize": 64},
-)  # fmt: skip  # float4 is aligned to 16 bytes
+    [("cells", "u8"), ("up", "u8"), ("colour", "f4", 4), ("factor", "i4"), ("offset", "i4"), ("reciprocal", "u4"),
+     ("rows", "i4"), ("columns", "i4"), ("border", "i4"), ("unused", "i4", 2)], align=True,
+)  # fmt: skip  # a multiple of 16 bytes, as its float4 is aligned
 STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
 SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
 TUNING = np.dtype(
@@ -90,7 +89,7 @@ class Matte(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Cells of the low-resolution frame, as decimated and (separable) blurred again, and in between or (spans) blurred."""
+    """Cells of the low-resolution frame: decimated, and in the end (separable) blurred; in between, or (spans) blurred."""
 
     cells: Any
     other: Any
@@ -171,8 +170,8 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
         Fit the mask to the photo's edges with the guided filter; otherwise it is taken as it is, resampled.
     """
     if mask is None:
-        fields = (0, 0, (0, 0, 0, 0), NEVER, 0, 0)
-        return Matte(np.array((0, 0, (0, 0, 0, 0), 1, NONE, 0, 0, 0), COVER), np.array(fields, FIELDS), ())
+        nothing, nowhere = (0, 0, (0, 0, 0, 0), 1, NONE, 0, 0, 0), (0, 0, (0, 0, 0, 0), NEVER, 0, 0)
+        return Matte(np.array(nothing, COVER), np.array(nowhere, FIELDS), ())
     memory, size = source.picture.memory, source.picture.size
     mask = memory.contiguous(memory.adopt(mask))
     count, dtype, grid = source.picture.count, source.picture.dtype, optics.sampling(*size)
@@ -207,7 +206,10 @@ def colour_fields(
     levels = [(-(-grid.rows // side), -(-grid.columns // side)) for side in (4, 8, 16)]
     sums = [memory.empty((2, count, *level, 4), "float32") for level in levels]
     totals = memory.empty((count, *levels[2], 4), "float32")
-    top, colours = memory.empty((2, count, *levels[2], 4), "float32"), memory.empty((2, count, *levels[0], 4), "float32")
+    top, colours = (
+        memory.empty((2, count, *levels[2], 4), "float32"),
+        memory.empty((2, count, *levels[0], 4), "float32"),
+    )
     (rows, columns), (height, width) = levels[0], levels[2]
     launch(
         source, "matte", f"cells_{source.picture.dtype}", (width, height, count), (BLOCK, BLOCK), 0,
@@ -250,15 +252,17 @@ def bands(plan: Plan, source: Light) -> Iterator[Light]:
 def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: Frames, band: Light) -> None:
     """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
     table, picture = kept(plan, source.picture.memory, lambda: tables(plan)), source.picture
-    run, overlap, slabs = WARP * plan.factor, int(len(plan.down) > plan.factor), -(-8 // plan.factor)
-    size = np.dtype(picture.dtype).itemsize
-    each = 16 * samples(matte, run) + segment_bytes(run, size, picture.channels) + WARP * 4 * (source.colours + 1)
+    overlap, slabs = int(len(plan.down) > plan.factor), -(-8 // plan.factor)
+    each = max(1, min(8 // plan.factor, 2 if overlap else 8))
+    cells, size = WARP * each, np.dtype(picture.dtype).itemsize
+    run, sums = cells * plan.factor, (4 if overlap else 1) * cells * 4 * (source.colours + 1)
+    room = sums + 16 * samples(matte, run) + segment_bytes(run, size, picture.channels)
     fixed = 16 * 8 + (256 * COPIES * 4 if size == 1 else 0)
-    warps = next((n for n in (WARPS, 4, 2) if fixed + n * each <= SHARED), 1)
-    grid = (table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs)
-    blocks = (-(-into.columns // (WARP - overlap)), -(-into.rows // (warps * slabs - overlap)), picture.count)
+    warps = next((n for n in (WARPS, 4, 2) if fixed + n * room <= SHARED), 1)
+    grid = (table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, each)
+    blocks = (-(-into.columns // (cells - overlap)), -(-into.rows // (warps * slabs - overlap)), picture.count)
     launch(
-        source, "decimate", f"decimate_{picture.dtype}_{source.colours}", blocks, (WARP, warps), fixed + warps * each,
+        source, "decimate", f"decimate_{picture.dtype}_{source.colours}", blocks, (WARP, warps), fixed + warps * room,
         source.photo, matte.cover, glow, np.array(grid, GRID), into.cells,
     )  # fmt: skip
 
@@ -266,7 +270,10 @@ def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: 
 def separable(taps: Taps, plan: Plan, of: Frames, band: Light) -> None:
     """Blur the frame along its columns into its transpose, twice: in the end it is where it was."""
     table = kept(plan, band.picture.memory, lambda: tables(plan))
-    for cells, out, rows, columns in ((of.cells, of.other, of.rows, of.columns), (of.other, of.cells, of.columns, of.rows)):
+    for cells, out, rows, columns in (
+        (of.cells, of.other, of.rows, of.columns),
+        (of.other, of.cells, of.columns, of.rows),
+    ):
         blocks = (-(-columns // WARP), -(-rows // (WARPS * ROWS)), band.picture.count)
         launch(
             band, "separable", f"separable_{band.colours}", blocks, (WARP, WARPS), 0,
@@ -295,32 +302,47 @@ def composite(source: Light, matte: Matte, plan: Plan, of: Frames, linear: bool,
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
     memory, table = source.picture.memory, kept(plan, source.picture.memory, lambda: tables(plan))
     cells = memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
-    upsampling = (cells, table.at["up"], table.at["shift"], (0, 0, 0, 0), plan.factor, *plan.grid, BORDER)
+    upsampling = (
+        cells,
+        table.at["up"],
+        (0, 0, 0, 0),
+        plan.factor,
+        offset(plan),
+        reciprocal(plan.factor),
+        *plan.grid,
+        BORDER,
+    )
     put(f"composite_{source.picture.dtype}_{source.colours}", source, matte, upsampling, linear, out)
 
 
 def fill(source: Light, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
     """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (3,) linear."""
-    put(f"composite_{source.picture.dtype}_3", source, matte, (0, 0, 0, (*colour, 0), 1, 0, 0, 0), True, out)
+    put(f"composite_{source.picture.dtype}_3", source, matte, (0, 0, (*colour, 0), 1, 0, 0, 0, 0, 0), True, out)
 
 
 def cutout(source: Light, matte: Matte, out: Any) -> None:
     """Write F and alpha, straight, into ``out`` of four channels."""
-    put(f"cutout_{source.picture.dtype}", source, matte, (0, 0, 0, (0, 0, 0, 0), 1, 0, 0, 0), True, out)
+    put(f"cutout_{source.picture.dtype}", source, matte, (0, 0, (0, 0, 0, 0), 1, 0, 0, 0, 0, 0), True, out)
 
 
 def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any) -> None:
     picture = source.picture
     height, width = picture.size
     channels = int(out.shape[-3 if picture.planar else -1])
-    ink = (height * width * channels, height * width if picture.planar else 1, 1 if picture.planar else channels, linear)
+    ink = (
+        height * width * channels,
+        height * width if picture.planar else 1,
+        1 if picture.planar else channels,
+        linear,
+    )
     size = np.dtype(picture.dtype).itemsize
     staged = segment_bytes(WIDE, size, picture.channels) + segment_bytes(WIDE, size, channels)
     each = 16 * samples(matte, WIDE) + STRETCH * 4 * (source.colours + 1) + 4 * WIDE + staged
-    warps = next((n for n in (WARPS, 4, 2) if n * each <= SHARED), 1)
+    warps = next((n for n in (WARPS, 4, 2) if 16 * PARTS + n * each <= SHARED), 1)
+    blocks = (-(-width // WIDE), -(-height // warps), picture.count)
     launch(
-        source, "composite", entry, (-(-width // WIDE), -(-height // warps), picture.count), (WARP, warps), warps * each,
-        source.photo, matte.cover, matte.fields, np.array(upsampling, UPSAMPLING), np.array(ink, INK), out,
+        source, "composite", entry, blocks, (WARP, warps), 16 * PARTS + warps * each,
+        source.photo, matte.cover, matte.fields, np.array((*upsampling, 0), UPSAMPLING), np.array(ink, INK), out,
     )  # fmt: skip
 
 
@@ -353,14 +375,28 @@ def segment_bytes(n: int, size: int, channels: int) -> int:
 def launch(source: Light, name: str, entry: str, grid: Any, block: Any, shared: int, *args: Any) -> None:
     """Launch a kernel on the caller's stream; arrays of the picture's kind become addresses."""
     memory = source.picture.memory
-    flat = [a if isinstance(a, (np.generic, np.ndarray)) and a.ndim == 0 else np.uint64(memory.address(a)) for a in args]
+    flat = [
+        a if isinstance(a, (np.generic, np.ndarray)) and a.ndim == 0 else np.uint64(memory.address(a)) for a in args
+    ]
     module.gpu().launch(name, entry, grid, block, tuple(flat), shared, memory.stream())
+
+
+def offset(plan: Plan) -> int:
+    """Return h with which pixel x is interpolated from the cells from (x + h) // factor - 2 on: the plan's shift."""
+    return plan.factor - int((plan.shift == -2).sum()) if plan.factor > 1 else 0
+
+
+def reciprocal(factor: int) -> int:
+    """Return by which 32-bit numbers below 2^28 are divided by a factor of 2 to 16, in the upper half of a product."""
+    return -(-(1 << 32) // factor) if factor > 1 else 0
 
 
 @lru_cache(maxsize=TABLES)
 def tables(plan: Plan) -> dict[str, NDArray[Any]]:
     """Return the plan's arrays as the kernels read them."""
-    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": plan.up, "shift": plan.shift}
+    # A pixel's weights stand where it is counted from the first of its four cells, which is so many cells before.
+    part = (np.arange(plan.factor) + offset(plan)) % plan.factor
+    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": plan.up[np.argsort(part)]}
     if isinstance(plan.aperture, Taps):
         return found | {"taps": np.pad(plan.aperture.weights, ROWS - 1)}
     weight, half, start = steps(plan.aperture)

@@ -10,6 +10,7 @@ from ..optics import BACKGROUND_BELOW, CELL, CERTAIN, EPSILON, FIELD_BELOW, SOLI
 
 Floats = NDArray[np.float32]
 
+
 def resample(mask: NDArray, rows: NDArray, columns: NDArray) -> Floats:
     """Interpolate ``mask`` (h, w, ...) at fractional ``rows`` and ``columns``, clamped at its border."""
     out: NDArray = mask
