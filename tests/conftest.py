@@ -50,3 +50,8 @@ def matte(height, width):
     y, x = np.mgrid[:height, :width]
     distance = np.hypot((y - 0.7 * height) / (0.35 * height + 1), (x - 0.45 * width) / (0.2 * width + 1))
     return np.clip((1.1 - distance) / 0.2, 0, 1).astype(np.float32)
+
+
+def find_ellipse(picture):
+    """A model for tests: `matte`, whatever the picture (1, 3, H, W) shows."""
+    return matte(*picture.shape[2:])
