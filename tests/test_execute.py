@@ -47,8 +47,7 @@ def develop(warm, photo, edit, **options):
     """Bytes in, bytes out, as the command line and the server do it."""
     edit = execute.check(edit)
     photo = execute.prepare(photo, edit)
-    [matte] = execute.find_mattes(warm, [execute.three_axes(photo)], [edit])
-    return codec.decode(execute.write(execute.develop(warm, photo, edit, matte, **options), edit))
+    return codec.decode(execute.write(execute.develop(warm, photo, edit, **options), edit))
 
 
 def test_removal_is_the_editors_own(warm, photo):
@@ -239,6 +238,17 @@ def test_jpeg_gets_white(warm, photo, alpha):
     assert (out.pixels[:20, :20] > 250).all()
     canvas = develop(warm, Photo(photo), Edit(format="JPEG", resize=Resize(200, 90, "canvas")))
     assert (canvas.pixels[:, :30] > 250).all()
+
+
+def test_a_ready_mask(warm, photo, alpha):
+    edit = execute.check(replace(REMOVE, clip=True))
+    given = Photo(photo)
+    np.testing.assert_array_equal(
+        execute.develop(warm, given, edit, mask=alpha).pixels, execute.develop(warm, given, edit).pixels
+    )
+    corner = np.zeros((HEIGHT, WIDTH), bool)
+    corner[:9, :8] = True
+    assert execute.develop(warm, given, edit, mask=corner).pixels.shape == (9, 8, 4)
 
 
 def test_format_and_quality(warm, photo):

@@ -1,8 +1,9 @@
-"""The command line: ``gpublur blur | remove | mask | models | doctor | demo``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo``."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -71,8 +72,11 @@ _pictures = _options(
     click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
 )
+_mask = click.option(
+    "--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."
+)
 _written = _options(
-    click.option("--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."),
+    _mask,
     click.option(
         "--format",
         type=click.Choice(codec.WRITTEN, case_sensitive=False),
@@ -145,6 +149,41 @@ def mask(inputs: Sequence[Path], output: Path, overwrite: bool, model: str, devi
     jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
     editor = _editor(device, model)
     _run(jobs, lambda photo: Photo(np.rint(editor.segment(photo.pixels) * 255).astype(np.uint8)))
+
+
+@main.command()
+@_pictures
+@_mask
+@click.option("--request", type=_FILE, required=True, help="JSON: Claid's body, or PhotoRoom's fields by dotted name.")
+@click.option("--dialect", type=click.Choice(["photoroom", "claid"]), help="Of the request; recognised by default.")
+def edit(
+    inputs: Sequence[Path],
+    output: Path,
+    overwrite: bool,
+    model: str,
+    device: str,
+    mask: Path | None,
+    request: Path,
+    dialect: str | None,
+) -> None:
+    """Edit each picture in INPUTS (files or directories) as a request in PhotoRoom's or Claid's words says.
+
+    A URL in the request is not looked at. EXIF is left out and colours become sRGB, as those APIs answer.
+    """
+    from . import dialects, execute
+
+    asked = dialects.read(_json(request), dialect)
+    if asked.unsupported:
+        click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
+    edit = execute.check(asked.edit)  # before the first picture, as above
+    jobs = batch.plan(inputs, output, format=edit.format, overwrite=overwrite)
+    matte = _matte(mask, jobs)
+    editor = _editor(device, execute.model_for(edit, model))
+
+    def work(photo: Photo) -> Photo:
+        return execute.develop(editor, execute.prepare(photo, edit), edit, mask=matte)
+
+    _run(jobs, work, quality=codec.QUALITY if edit.quality is None else edit.quality)
 
 
 @main.command()
@@ -221,11 +260,20 @@ def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
     return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
 
 
-def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo]) -> None:
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InvalidArgument(f"--request {path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, or nested without end
+        raise InvalidArgument(f"--request {path}: is not JSON: {error}") from error
+
+
+def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> None:
     """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
     bar = click.progressbar(jobs, file=sys.stderr) if len(jobs) > 1 else nullcontext(jobs)
     with bar as todo:
-        failures = batch.run(todo, work)
+        failures = batch.run(todo, work, quality=quality)
     if failures:
         lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
         raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")

@@ -144,7 +144,7 @@ def paint(name: str, value: Any) -> Paint | None:
         ``"transparent"``, or integers in 0..255.
     """
     rgb: tuple[Any, ...]
-    if value is None or value == "transparent":
+    if value is None or (isinstance(value, str) and value == "transparent"):
         return None
     if isinstance(value, str):
         from PIL import ImageColor

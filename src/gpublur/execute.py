@@ -57,14 +57,7 @@ def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: s
     batch = arrays.read(image, layout)
     sizes = [picture.size for picture in batch.pictures]
     pixels = [picture.interleaved() for picture in batch.pictures]
-    mattes: Sequence[Matte | None]
-    if mask is None:
-        mattes = find_mattes(editor, pixels, [edit] * len(pixels))
-    else:
-        given = arrays.read_mask(mask, len(sizes), sizes)
-        mattes = [
-            framing.draw(framing.matte_of(one)[..., None], size)[..., 0] for one, size in zip(given, sizes, strict=True)
-        ]
+    mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, sizes)
     results = [finish(editor, one, edit, matte) for one, matte in zip(pixels, mattes, strict=True)]
     if not isinstance(image, (list, tuple)) and len({result.shape for result in results}) > 1:
         raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
@@ -85,11 +78,23 @@ def prepare(photo: Photo, edit: Edit) -> Photo:
     return replace(photo, format=edit.format or own, exif=photo.exif if edit.metadata else None)
 
 
-def develop(
-    editor: Editor, photo: Photo, edit: Edit, matte: Matte | None, *, max_pixels: int = codec.MAX_PIXELS
-) -> Photo:
-    """Return the edited photo: `prepare`d before, with its matte of `find_mattes`."""
-    pixels = finish(editor, three_axes(photo), edit, matte, max_pixels=max_pixels)
+def develop(editor: Editor, photo: Photo, edit: Edit, *, mask: Any = None, max_pixels: int = codec.MAX_PIXELS) -> Photo:
+    """Return the edited photo.
+
+    Parameters
+    ----------
+    photo : Photo
+        As `prepare` returns it.
+    edit : Edit
+        As `check` returns it.
+    mask : optional
+        A ready matte instead of the model, as in `gpublur.blur_background`.
+    max_pixels : int
+        Larger results are refused before they are made.
+    """
+    pixels = three_axes(photo)
+    [matte] = find_mattes(editor, [pixels], [edit]) if mask is None else fitted(mask, [pixels.shape[:2]])
+    pixels = finish(editor, pixels, edit, matte, max_pixels=max_pixels)
     if pixels.shape[2] == 4 and not FORMATS[photo.format].alpha:
         pixels = framing.paint_behind(pixels, WHITE)
     return replace(photo, pixels=np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
@@ -98,6 +103,12 @@ def develop(
 def write(photo: Photo, edit: Edit) -> bytes:
     """Encode an edited photo."""
     return codec.encode(photo, quality=codec.QUALITY if edit.quality is None else edit.quality)
+
+
+def fitted(mask: Any, sizes: Sequence[tuple[int, int]]) -> list[Matte | None]:
+    """Return the masks that a caller gives as mattes, each of the size of its picture."""
+    masks = arrays.read_mask(mask, len(sizes), sizes)
+    return [framing.draw(framing.matte_of(m)[..., None], size)[..., 0] for m, size in zip(masks, sizes, strict=True)]
 
 
 def three_axes(photo: Photo) -> Pixels:
