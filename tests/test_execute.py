@@ -327,5 +327,5 @@ def test_orientation_is_applied(warm, photo):
     block = Image.Exif()
     block[0x0112] = 6
     Image.fromarray(photo).save(file, "PNG", exif=block)
-    upright = execute.read(file.getvalue(), Edit(metadata=False))
+    upright = execute.prepare(codec.decode(file.getvalue()), Edit(metadata=False))
     np.testing.assert_array_equal(upright.pixels, np.rot90(photo, -1))

@@ -187,6 +187,61 @@ def edit(
 
 
 @main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--keys", type=_FILE, help="A file of API keys, one on each line.")
+@click.option("--no-keys", is_flag=True, help="Ask for no key; only on a loopback host.")
+@click.option("--device", "devices", multiple=True, default=["auto"], help="May be given several times.")
+@click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
+@click.option(
+    "--remote-host", "remote_hosts", multiple=True, help="Fetch pictures by URL from this host; several times."
+)
+@click.option("--max-megabytes", type=float, default=30, show_default=True, help="Of a request.")
+@click.option("--max-megapixels", type=float, default=50, show_default=True, help="Of a picture, and of a result.")
+@click.option("--max-waiting", type=int, default=64, show_default=True, help="Requests; more are refused with 429.")
+@click.option("--max-batch", type=int, default=8, show_default=True, help="Pictures that go to the model together.")
+@click.option("--upload-seconds", type=float, default=60, show_default=True, help="For a request to arrive.")
+@click.option("--work-seconds", type=float, default=60, show_default=True, help="From then to the answer.")
+@click.option("--store-megabytes", type=float, default=1000, show_default=True, help="Of results kept for tmp_url.")
+@click.option("--store-hours", type=float, default=24, show_default=True, help="How long they are kept.")
+@click.option("--level", "levels", type=(str, float), multiple=True, help="Radius of a blur level of Claid's.")
+def serve(
+    devices: Sequence[str],
+    remote_hosts: Sequence[str],
+    max_megabytes: float,
+    max_megapixels: float,
+    store_megabytes: float,
+    store_hours: float,
+    levels: Sequence[tuple[str, float]],
+    **settings: Any,
+) -> None:
+    """Answer PhotoRoom's and Claid's requests on this machine, until stopped.
+
+    Needs 'gpublur[server]'. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
+    """
+    try:
+        from .dialects import claid
+        from .server import Settings
+        from .server import serve as run
+    except ImportError as error:
+        raise click.ClickException(
+            f"the server's libraries are missing ({error}): pip install 'gpublur[server]'"
+        ) from error
+    run(
+        Settings(
+            devices=tuple(devices),
+            remote_hosts=tuple(remote_hosts),
+            max_body=round(max_megabytes * 1e6),
+            max_pixels=round(max_megapixels * 1e6),
+            store_bytes=round(store_megabytes * 1e6),
+            store_seconds=store_hours * 3600,
+            levels=claid.LEVELS | dict(levels),
+            **settings,
+        )
+    )
+
+
+@main.command()
 def models() -> None:
     """List the segmentation models."""
     from . import segmentation

@@ -1,6 +1,6 @@
 """An `Edit` on pictures: one matte for each, then everything that is asked, in one fixed order.
 
-read -> find_mattes -> finish: remove | blur, clip, paint behind, resize -> write
+prepare -> find_mattes -> finish: remove | blur, clip, paint behind, resize -> write
 """
 
 from __future__ import annotations
@@ -62,12 +62,6 @@ def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: s
     if not isinstance(image, (list, tuple)) and len({result.shape for result in results}) > 1:
         raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
     return batch.give([np.moveaxis(r, 2, 0) if p.planar else r for r, p in zip(results, batch.pictures, strict=True)])
-
-
-def read(data: bytes, edit: Edit, *, max_pixels: int = codec.MAX_PIXELS) -> Photo:
-    """Decode a picture, in the colours, and meant for the format, that the edit asks for."""
-    photo = codec.decode(data, max_pixels=max_pixels)
-    return prepare(photo, edit)
 
 
 def prepare(photo: Photo, edit: Edit) -> Photo:

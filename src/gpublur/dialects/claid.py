@@ -19,10 +19,10 @@ from pydantic import (
 
 from .. import edit
 from ..edit import BlurSpec, Edit, ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, Resize, Subject
-from .words import NO_WORDS, BadRequest, Refusal, Request, bad_request, hexadecimal, status_and_message
+from .words import NO_WORDS, BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
 
 NAME = "claid"
-LEVELS: Mapping[str, float] = {"low": 0.01, "medium": 0.03, "high": 0.05}  # ours: Claid tells no numbers
+LEVELS = {"low": 0.01, "medium": 0.03, "high": 0.05}  # ours: Claid tells no numbers
 MAX_SIDE = 20_000  # pixels; and percent
 MODES = {"regular": "gaussian", "lens": "bokeh"}
 FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
@@ -183,7 +183,7 @@ def read(document: Mapping[str, Any], levels: Mapping[str, float] = LEVELS) -> R
     try:
         body = Body.model_validate(document)
     except ValidationError as error:
-        raise bad_request(error, given="body") from None
+        raise bad_request(error, whole="body") from None
     return Request(_edit(body, levels), body.input)
 
 
@@ -226,7 +226,7 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
             faults = {operation: [message]}
         elif isinstance(error, ImageFileError):
             faults = {"input" if request.url else "file": [message]}
-        message = ". ".join(f"{name}: {', '.join(faults[name])}" for name in faults) or message
+        message = in_words(faults) or message
     code, kind = KINDS.get(status, (str(status), "server" if status >= 500 else "request"))
     body = {"error_code": code, "error_type": kind, "error_message": message, "error_details": faults}
     return Refusal(status, body)

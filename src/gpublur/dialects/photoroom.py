@@ -120,7 +120,7 @@ def read(document: Mapping[str, Any]) -> Request:
     try:
         fields = Fields.model_validate(dict(document))
     except ValidationError as error:
-        raise bad_request(error, given="request") from None
+        raise bad_request(error, whole="") from None
     return Request(_edit(fields), fields.url, tuple(sorted(map(str, set(document) - KNOWN - {FILE}))))
 
 

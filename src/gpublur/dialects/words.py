@@ -55,7 +55,7 @@ class BadRequest(InvalidArgument):
     """A request that breaks its dialect's rules: for every field, by its dotted name, what is wrong with it."""
 
     def __init__(self, faults: dict[str, list[str]]) -> None:
-        super().__init__(". ".join(f"{name}: {', '.join(faults[name])}" for name in faults))
+        super().__init__(in_words(faults))
         self.faults = faults
 
 
@@ -66,7 +66,7 @@ def status_and_message(error: Exception) -> tuple[int, str]:
     if isinstance(error, PictureTooLarge):
         return 413, about_picture(error)
     if isinstance(error, ModelUnavailable) and not isinstance(error, PromptUnsupported):
-        return 503, str(error)
+        return 503, "the segmentation model cannot work; the server's log has the reason"
     if isinstance(error, GpuBlurError):
         return 422, about_picture(error)
     return 500, "an unexpected error occurred; the server's log has the reason"
@@ -76,14 +76,21 @@ def about_picture(error: Exception) -> str:
     return str(error).removeprefix("picture: ")  # codec's name for what came as bytes
 
 
-def bad_request(error: ValidationError, given: str = "value") -> BadRequest:
-    """Return pydantic's complaints by the dotted names of the fields, each with what was given."""
+def in_words(faults: dict[str, list[str]]) -> str:
+    return ". ".join(f"{name}: {', '.join(faults[name])}" if name else ", ".join(faults[name]) for name in faults)
+
+
+def bad_request(error: ValidationError, whole: str) -> BadRequest:
+    """Return pydantic's complaints by the dotted names of the fields, each with what was given.
+
+    What is wrong with the request as a whole goes by the name ``whole``.
+    """
     faults: dict[str, list[str]] = {}
     for fault in error.errors(include_url=False, include_context=False):
         words = fault["msg"].removeprefix("Value error, ")
         if fault["type"] != "extra_forbidden" and not isinstance(fault["input"], Mapping):
             words += f", not {fault['input']!r:.60}"
-        faults.setdefault(".".join(map(str, fault["loc"])) or given, []).append(words[:1].lower() + words[1:])
+        faults.setdefault(".".join(map(str, fault["loc"])) or whole, []).append(words[:1].lower() + words[1:])
     return BadRequest(faults)
 
 
