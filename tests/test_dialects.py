@@ -234,6 +234,7 @@ def test_claid_refuses_background(operations, field, words):
         ({"operations": {"restorations": {}}}, "operations.restorations", "not permitted"),
         ({"operations": {}, "input": 3}, "input", "valid string"),
         ({"operations": {"resizing": {"width": "auto", "height": "auto"}}}, "operations.resizing", "both"),
+        ({"operations": {"resizing": {"height": "auto"}}}, "operations.resizing", "both"),
         *(
             ({"operations": {"resizing": {"width": width}}}, "operations.resizing.width", "whole number of pixels")
             for width in (0, -3, 2.5, "2.5", True, "-5%", "0%", [], "１００%")

@@ -119,8 +119,9 @@ class Resizing(Part):
 
     @model_validator(mode="after")
     def _one_side(self) -> Resizing:
-        if self.width == "auto" and self.height == "auto":
-            raise ValueError('width and height cannot both be "auto"')
+        sides = {self.width, self.height}
+        if "auto" in sides and sides <= {"auto", None}:
+            raise ValueError('width and height cannot both be left open where one is "auto"')
         return self
 
 

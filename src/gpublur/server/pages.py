@@ -123,14 +123,14 @@ def claid_upload() -> dict[str, Any]:
 
 def claid_answers() -> dict[str, Any]:
     done = {"description": "Where the edited picture is", "content": {"application/json": {"schema": CLAID_RESULT}}}
-    return answers(done, CLAID_ERROR, (401, 422))
+    return answers(done, CLAID_ERROR, (400, 401, 422))
 
 
 def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
-def answers(done: dict[str, Any], error: dict[str, Any], own: tuple[int, int]) -> dict[str, Any]:
+def answers(done: dict[str, Any], error: dict[str, Any], own: tuple[int, ...]) -> dict[str, Any]:
     content = {"application/json": {"schema": error}}
     refused = {status: {"description": REASONS[status], "content": content} for status in (*own, 408, 413, 429, 503)}
     return {"responses": {200: done, **refused}}
