@@ -267,6 +267,56 @@ def test_edit_refuses(tmp_path: Path, calls: list, text: str, options: tuple[str
     assert "Traceback" not in result.stderr
 
 
+def test_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpublur import server
+
+    started: list[server.Settings] = []
+    monkeypatch.setattr(server, "serve", started.append)
+    options = (
+        "--port",
+        9000,
+        "--max-megabytes",
+        2.5,
+        "--level",
+        "low",
+        0.005,
+        "--remote-host",
+        "a",
+        "--remote-host",
+        "b",
+    )
+    assert run("serve", "--no-keys", *options).exit_code == 0
+    [settings] = started
+    assert (settings.port, settings.max_body, settings.remote_hosts) == (9000, 2_500_000, ("a", "b"))
+    assert settings.levels == {"low": 0.005, "medium": 0.03, "high": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "keys=None: give a file of API keys"),
+        (("--no-keys", "--host", "0.0.0.0"), "no_keys=True needs a loopback host"),
+        (("--no-keys", "--max-megabytes", "nan"), "--max-megabytes=nan is not a number in (0, 1e+06]"),
+        (("--no-keys", "--level", "max", 0.01), "must name low, medium, high"),
+        (("--no-keys", "--level", "low", 0.06), "levels['low']=0.06 is not a number in (0, 0.05]"),
+    ],
+)
+def test_serve_refuses(monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str) -> None:
+    from gpublur import server
+
+    monkeypatch.setattr(server, "serve", lambda settings: pytest.fail("it started"))
+    result = run("serve", *options)
+    assert result.exit_code == 1
+    assert message in result.stderr
+
+
+def test_serve_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gpublur.server", None)
+    result = run("serve", "--no-keys")
+    assert result.exit_code == 1
+    assert "pip install 'gpublur[server]'" in result.stderr
+
+
 def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
     row = SimpleNamespace(name="general", status="ready", size="5 MB", licence="Apache-2.0", trained_on="photos")
     monkeypatch.setattr(segmentation, "models", lambda: [row])

@@ -109,18 +109,19 @@ def test_bounds():
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_paint_behind_is_linear_light(dtype):
     top = framing.top_of(np.dtype(dtype))
-    black = np.zeros((1, 3, 4))
-    black[0, :, 3] = 0, 0.5, 1
-    pixels = framing.stored(black, np.dtype(dtype))
+    grey = np.full((1, 3, 4), 0.5)
+    grey[0, :, 3] = 0, 0.5, 1
+    pixels = framing.stored(grey, np.dtype(dtype))
     out = framing.paint_behind(pixels, (255, 255, 255, 255))
-    alpha = pixels[0, 1, 3] / top
-    half = 1.055 * (1 - alpha) ** (1 / 2.4) - 0.055
-    np.testing.assert_allclose(out[0, :, 0] / top, [1, half, 0], atol=0.51 / top if top > 1 else 1e-5)
+    value, alpha = pixels[0, 1, 0] / top, pixels[0, 1, 3] / top
+    light = alpha * ((value + 0.055) / 1.055) ** 2.4 + (1 - alpha)
+    mixed = 1.055 * light ** (1 / 2.4) - 0.055
+    np.testing.assert_allclose(out[0, :, 0] / top, [1, mixed, value], atol=0.51 / top if top > 1 else 1e-5)
     assert (out.shape, out.dtype) == ((1, 3, 3), dtype)
     tinted = framing.paint_behind(pixels, (255, 0, 0, 128))
     np.testing.assert_allclose(tinted[0, :, 3] / top, [128 / 255, alpha + (1 - alpha) * 128 / 255, 1], atol=0.51 / top)
-    assert tinted[0, 0, 0] == top
-    assert (tinted[0, :, 1] == 0).all()
+    assert tinted[0, 0].tolist() == pytest.approx([top, 0, 0, 128 / 255 * top], abs=0.5)
+    assert tinted[0, 1, 0] > tinted[0, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

@@ -396,6 +396,7 @@ def test_hang_ups_and_slow_senders():
             send(url, HEAD, b"--b\r\ncontent-dis", read=False)  # hangs up in the middle
         answer = send(url, HEAD, b"--b\r\n", b"content-", b"disposition: ", pause=0.05)
         assert answer.startswith(b"HTTP/1.1 408")
+        assert b"\r\nconnection: close\r\n" in answer
         assert b'{"error":{"message":"the request took longer than 0.4 seconds"}}' in answer
         while 'status="499"} 3.0' not in (numbers := client.get("/metrics").text):
             time.sleep(0.01)

@@ -21,7 +21,7 @@ import numpy as np
 from . import __version__, batch, codec
 from .batch import Job
 from .codec import Photo
-from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument
+from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument, number
 from .edit import color as check_color
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
@@ -231,9 +231,9 @@ def serve(
         Settings(
             devices=tuple(devices),
             remote_hosts=tuple(remote_hosts),
-            max_body=round(max_megabytes * 1e6),
-            max_pixels=round(max_megapixels * 1e6),
-            store_bytes=round(store_megabytes * 1e6),
+            max_body=_millions("--max-megabytes", max_megabytes),
+            max_pixels=_millions("--max-megapixels", max_megapixels),
+            store_bytes=_millions("--store-megabytes", store_megabytes),
             store_seconds=store_hours * 3600,
             levels=claid.LEVELS | dict(levels),
             **settings,
@@ -313,6 +313,10 @@ def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
         return matte
     cut_out = matte.shape[2] == 4 and matte[..., 3].min() < 1
     return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
+
+
+def _millions(name: str, value: float) -> int:
+    return round(number(name, value, 0, 1e6, above=True) * 1e6)
 
 
 def _json(path: Path) -> Any:

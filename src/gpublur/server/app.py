@@ -170,6 +170,8 @@ async def form(http: HttpRequest, file: str) -> tuple[dict[str, Any], bytes | No
 
 
 def document(text: str | bytes, field: str) -> Any:
+    if len(text) > MAX_FIELD:  # it would hold up everybody else
+        raise Declined(413, f"{field} is larger than {MAX_FIELD} bytes")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:  # no JSON, or nested without end
