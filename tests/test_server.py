@@ -1,9 +1,13 @@
 """The server: both dialects over HTTP, keys, limits, results that are fetched later."""
 
+import asyncio
+import gc
 import json
 import socket
 import threading
 import time
+import weakref
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx
@@ -17,6 +21,7 @@ from gpublur import codec, dialects, execute
 from gpublur.edit import InvalidArgument
 from gpublur.editor import Editor
 from gpublur.server import Settings, create_app
+from gpublur.server.batcher import Batcher
 from gpublur.server.keys import Keys
 from gpublur.server.store import Store
 
@@ -372,6 +377,21 @@ def test_work_that_takes_too_long(free):
         while "gpublur_waiting 0.0" not in client.get("/metrics").text:
             time.sleep(0.01)
         assert photoroom(client).status_code == 200
+
+
+def test_photos_that_nobody_waits_for_are_let_go():
+    async def main():
+        batcher = Batcher(open_settings())
+        photo = codec.decode(PNG)
+        alive = weakref.ref(photo)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await batcher.develop(photo, execute.check(dialects.read({}).edit))
+        del photo
+        gc.collect()
+        return alive()  # nobody runs: the job still stands in the queue
+
+    assert asyncio.run(main()) is None
 
 
 def send(url, *parts, pause=0.0, read=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from .. import execute
 from ..codec import Photo
@@ -16,8 +17,11 @@ from .settings import Settings
 Result = Photo | Exception
 
 
-class Job(NamedTuple):
-    photo: Photo
+@dataclass
+class Job:
+    """A photo and what to make of it; the photo goes once nobody waits for it."""
+
+    photo: Photo | None
     edit: Edit
     done: asyncio.Future[Photo]
 
@@ -60,16 +64,22 @@ class Batcher:
 
     async def develop(self, photo: Photo, edit: Edit) -> Photo:
         """Return the edited photo; a caller that is cancelled meanwhile costs no more than it has to."""
-        done: asyncio.Future[Photo] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(Job(photo, edit, done))
-        return await done
+        job = Job(photo, edit, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(job)
+        try:
+            return await job.done
+        finally:
+            job.photo = None  # the job may still stand in the queue, and photos are large
 
     async def _run(self, editors: Editors, thread: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         while True:
             jobs = await self._gather()
+            if not jobs:
+                continue
             self.observe(len(jobs))
-            results = await loop.run_in_executor(thread, editors.work, jobs, self.settings.max_pixels)
+            work = [(job.photo, job.edit) for job in jobs if job.photo is not None]
+            results = await loop.run_in_executor(thread, editors.work, work, self.settings.max_pixels)
             for job, result in zip(jobs, results, strict=True):
                 if job.done.done():
                     continue
@@ -79,7 +89,7 @@ class Batcher:
                     job.done.set_result(result)
 
     async def _gather(self) -> list[Job]:
-        """Return the next job, and those that come within a moment of it."""
+        """Return the next job, and those that come within a moment of it, without those that nobody waits for."""
         jobs = [await self._queue.get()]
         deadline = asyncio.get_running_loop().time() + self.settings.batch_wait
         while len(jobs) < self.settings.max_batch:
@@ -106,25 +116,24 @@ class Editors:
     def warmup(self) -> None:
         self.editor(self.model).warmup()
 
-    def work(self, jobs: Sequence[Job], max_pixels: int) -> list[Result]:
+    def work(self, jobs: Sequence[tuple[Photo, Edit]], max_pixels: int) -> list[Result]:
         """Do the jobs; what one of them raises is its own result."""
-        models = [execute.model_for(job.edit, self.model) for job in jobs]
+        models = [execute.model_for(edit, self.model) for _photo, edit in jobs]
         masks: dict[int, Any] = {}
         for model in dict.fromkeys(models):
             members = [i for i, own in enumerate(models) if own == model]
-            pictures = [execute.three_axes(jobs[i].photo) for i in members]
+            pictures, edits = [execute.three_axes(jobs[i][0]) for i in members], [jobs[i][1] for i in members]
             try:
-                mattes = execute.find_mattes(self.editor(model), pictures, [jobs[i].edit for i in members])
+                masks |= zip(members, execute.find_mattes(self.editor(model), pictures, edits), strict=True)
             except Exception:  # whose fault it was, comes out when each is done alone
                 continue
-            masks |= zip(members, mattes, strict=True)
         return [
-            self._develop(job, model, masks.get(i), max_pixels)
-            for i, (job, model) in enumerate(zip(jobs, models, strict=True))
+            self._develop(photo, edit, model, masks.get(i), max_pixels)
+            for i, ((photo, edit), model) in enumerate(zip(jobs, models, strict=True))
         ]
 
-    def _develop(self, job: Job, model: Any, mask: Any, max_pixels: int) -> Result:
+    def _develop(self, photo: Photo, edit: Edit, model: Any, mask: Any, max_pixels: int) -> Result:
         try:
-            return execute.develop(self.editor(model), job.photo, job.edit, mask=mask, max_pixels=max_pixels)
+            return execute.develop(self.editor(model), photo, edit, mask=mask, max_pixels=max_pixels)
         except Exception as error:
             return error
