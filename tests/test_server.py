@@ -20,7 +20,9 @@ from gpublur import codec, dialects, execute
 from gpublur.edit import InvalidArgument
 from gpublur.editor import Editor
 from gpublur.server import Settings, create_app
+from gpublur.server.app import photoroom_answer
 from gpublur.server.batcher import Batcher
+from gpublur.server.desk import Edited, Picture
 from gpublur.server.keys import Keys
 from gpublur.server.store import Store
 
@@ -120,6 +122,25 @@ def test_unsupported_attributes_are_listed(client):
         answer.headers["pr-unsupported-attributes"] == "Unsupported attributes: padding, shadow.mode, sp%C3%A4%C3%9Fe"
     )
     assert len(photoroom(client, {f"x{'y' * 1500}": "1"}).headers["pr-unsupported-attributes"]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "''"),
+        (" ", "%20"),
+        ("\r\nset-cookie: a", "%0D%0Aset-cookie%3A%20a"),
+        ("x" * (1000 - len("Unsupported attributes: , ")), "x,"),  # cut behind the comma
+    ],
+)
+def test_any_name_makes_a_good_header(name, words):
+    request = replace(dialects.read({}), unsupported=(name, "y"))
+    header = photoroom_answer(Edited(PNG, None, Picture("PNG", WIDTH, HEIGHT)), request).headers[HEADER]
+    assert words in header
+    assert header == header.strip()
+
+
+HEADER = "pr-unsupported-attributes"
 
 
 def says(answer, status, words):

@@ -184,8 +184,9 @@ def document(text: str | bytes, field: str) -> Any:
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:
     headers = {}
     if request.unsupported:
-        names = ", ".join(quote(name) for name in request.unsupported)
-        headers["pr-unsupported-attributes"] = f"Unsupported attributes: {names}"[:MAX_HEADER]
+        names = ", ".join(quote(name) or "''" for name in request.unsupported)
+        # No space at its end: HTTP does not allow it.
+        headers["pr-unsupported-attributes"] = f"Unsupported attributes: {names}"[:MAX_HEADER].rstrip()
     return Response(edited.data, media_type=edited.made.media_type, headers=headers)
 
 
