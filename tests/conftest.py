@@ -10,7 +10,7 @@ from gpublur.editor import Editor
 # `--hypothesis-profile=thorough` looks longer, and elsewhere each time.
 NO_HURRY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("brief", max_examples=40, derandomize=True, database=None, **NO_HURRY)
-settings.register_profile("thorough", max_examples=3000, **NO_HURRY)
+settings.register_profile("thorough", max_examples=1000, **NO_HURRY)
 settings.load_profile("brief")
 
 # Largest difference from the float64 reference, in 1/255 before rounding; with highlights 0, and boosted by 0.5.
