@@ -1,5 +1,7 @@
 """Backends as a parameter, pictures that hurt, and one table of tolerances."""
 
+import emulated
+import emulator
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,20 +26,25 @@ CONTRACT = {
 LEAST_PSNR = {("bokeh", "high"): (70, 55), ("gaussian", "fast"): (60, 47), ("bokeh", "fast"): (60, 47)}
 
 
-@pytest.fixture(scope="session", params=["cpu"])
+@pytest.fixture(scope="session", params=["cpu", "emulated", "cuda"])
 def backend(request):
     """The name of a backend that can run here; one that cannot is skipped with its reason."""
-    for name, usable, reason in backends.reasons():
-        if name == request.param:
-            if not usable:
-                pytest.skip(reason)
-            return name
-    raise AssertionError(f"{request.param} is not a backend")
+    name = request.param
+    reason = (
+        emulator.unusable() if name == "emulated" else {n: "" if ok else why for n, ok, why in backends.reasons()}[name]
+    )
+    if reason:
+        pytest.skip(reason)
+    return name
 
 
 @pytest.fixture(scope="session")
 def editor(backend):
-    return Editor(device=backend)
+    if backend != "emulated":
+        yield Editor(device=backend)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        yield emulated.editor(patch)
 
 
 def scene(height, width, seed=0):

@@ -264,7 +264,7 @@ def test_refused_thresholds(name, threshold, parts):
         ("remove_background", "refine", [0], "'auto', True or False"),
         ("segment", "refine", ["no"], "'auto', True or False"),
         *[(name, "layout", ["BGR", 3], "HW, HWC, CHW, NHWC, NCHW") for name in FUNCTIONS],
-        *[(name, "device", ["tpu", None, 0, ["cpu"]], "'auto', 'cpu'") for name in FUNCTIONS],
+        *[(name, "device", ["tpu", None, 0, ["cpu"]], "'auto', 'cuda', 'cpu'") for name in FUNCTIONS],
         ("remove_background", "color", ["blu", "", "#12345", "#ff000080"], "#RRGGBB"),
         ("remove_background", "color", ["rgb(300,0,0)", (1, 2), (0, 0, 256), (0, 0, -1)], "three integers in 0..255"),
         ("remove_background", "color", [(0.5, 0, 0), (True, True, True), 7, {}], "three integers in 0..255"),

@@ -277,14 +277,18 @@ def test_a_pil_image_of_a_truncated_file(tmp_path):
     with pytest.raises(ImageFileError, match="image cannot be decoded"):
         arrays.read(Image.open(path))
     with pytest.raises(ImageFileError, match="mask cannot be decoded"):
-        arrays.read_mask(Image.open(path), 1, [(64, 64)])
+        arrays.read_mask(Image.open(path), blank((64, 64)))
 
 
 # --- Masks ---
 
 
+def blank(*sizes):
+    return [arrays.Picture(np.zeros((*size, 1), np.uint8), False) for size in sizes]
+
+
 def one(mask, size=(H, W)):
-    [got] = arrays.read_mask(mask, 1, [size])
+    [got] = arrays.read_mask(mask, blank(size))
     return got
 
 
@@ -320,10 +324,10 @@ def test_masks_of_other_resolutions(shape):
 
 
 def test_masks_of_a_batch():
-    stack, sizes = numbers((3, H, W)), [(H, W)] * 3
+    stack, three = numbers((3, H, W)), blank(*[(H, W)] * 3)
     for mask in (stack, list(stack), stack[:, None], stack[..., None], torch_of(stack), torch_of(stack[:, None])):
-        np.testing.assert_array_equal(arrays.read_mask(mask, 3, sizes), stack)
-    mixed = arrays.read_mask([stack[0], Image.fromarray(stack[1]), torch_of(stack[2] > 9)], 3, sizes)
+        np.testing.assert_array_equal(arrays.read_mask(mask, three), stack)
+    mixed = arrays.read_mask([stack[0], Image.fromarray(stack[1]), torch_of(stack[2] > 9)], three)
     np.testing.assert_array_equal(mixed, [stack[0], stack[1], (stack[2] > 9) * 255])
 
 
@@ -358,5 +362,5 @@ def test_overshoot_of_a_mask_is_cut_off():
 )
 def test_refused_masks(mask, count, parts):
     with pytest.raises(InvalidArgument) as caught:
-        arrays.read_mask(mask, count, [(H, W)] * count)
+        arrays.read_mask(mask, blank(*[(H, W)] * count))
     contains(caught.value, *parts)

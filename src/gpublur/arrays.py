@@ -1,4 +1,4 @@
-"""Any array in, the same kind out: NumPy, torch (CPU), PIL, whatever speaks DLPack, without importing their libraries.
+"""Any array in, the same kind out: NumPy, torch, CuPy, PIL, whatever speaks DLPack, without importing their libraries.
 
 Axis order follows the kind, never the lengths: NumPy HWC, torch CHW, unless ``layout`` says otherwise.
 """
@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .edit import ImageFileError, InvalidArgument
+from .memory import HOST, Memory, gpu_memory
 
 LAYOUTS = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 DTYPES = ("uint8", "uint16", "float16", "float32")
+DLPACK_CUDA = 2  # a DLPack device type, as is 1 for this machine's memory
 OVERSHOOT = 1e-3  # of float pictures beyond [0, 1], as resampling leaves it; more is a mistake in scale
 
 
@@ -24,42 +26,58 @@ OVERSHOOT = 1e-3  # of float pictures beyond [0, 1], as resampling leaves it; mo
 class Picture:
     """One picture as the backends take it: contiguous (H, W, C), or planar (C, H, W); C is 1, 3 or 4.
 
-    The pixels cannot be written: a caller's picture stays as it is, and whether a caller could write his own makes no
-    other type of it, for which Numba would compile the loops once more.
+    For a backend that takes whole batches at once it may be many of one size, along a first axis. NumPy pixels cannot
+    be written: a caller's picture stays as it is, and whether a caller could write his own makes no other type of it,
+    for which Numba would compile the loops once more.
     """
 
-    pixels: NDArray[Any]  # uint8, uint16 or float32
+    pixels: Any  # uint8, uint16, float16 or float32
     planar: bool
+    memory: Memory = HOST
 
     def __post_init__(self) -> None:
-        pixels = np.require(self.pixels, self.pixels.dtype.newbyteorder("="), ("C", "ALIGNED")).view()
-        pixels.flags.writeable = False
+        pixels = self.memory.contiguous(self.pixels)
+        if self.memory is HOST:
+            pixels = pixels.view()
+            pixels.flags.writeable = False
         object.__setattr__(self, "pixels", pixels)
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.pixels.shape[1:] if self.planar else self.pixels.shape[:2]
+        height, width = self.pixels.shape[-2:] if self.planar else self.pixels.shape[-3:-1]
+        return int(height), int(width)
+
+    @property
+    def count(self) -> int:
+        """How many pictures these are."""
+        return int(self.pixels.shape[0]) if self.pixels.ndim == 4 else 1
 
     @property
     def channels(self) -> int:
-        return self.pixels.shape[0 if self.planar else 2]
+        return int(self.pixels.shape[-3 if self.planar else -1])
+
+    @property
+    def dtype(self) -> str:
+        return dtype_name(self.pixels)
 
     def coloured(self) -> Picture:
         """Return the picture itself, or a grey one with its channel three times."""
         if self.channels > 1:
             return self
-        return Picture(np.repeat(self.pixels, 3, 0 if self.planar else 2), self.planar)
+        return Picture(self.memory.repeat(self.pixels, 3, -3 if self.planar else -1), self.planar, self.memory)
 
     def opaque(self) -> Picture:
         """Return the picture without its fourth channel."""
-        return Picture(self.pixels[:3] if self.planar else self.pixels[..., :3], self.planar)
+        colours = self.pixels[..., :3, :, :] if self.planar else self.pixels[..., :3]
+        return Picture(colours, self.planar, self.memory)
 
-    def shape(self, channels: int) -> tuple[int, int, int]:
+    def shape(self, channels: int) -> tuple[int, ...]:
         """Return the shape of a picture of this size and layout with so many channels."""
-        return (channels, *self.size) if self.planar else (*self.size, channels)
+        lead = tuple(self.pixels.shape[:-3])
+        return (*lead, channels, *self.size) if self.planar else (*lead, *self.size, channels)
 
-    def interleaved(self) -> NDArray[Any]:
+    def interleaved(self) -> Any:
         """Return a view as (H, W, C)."""
         return np.moveaxis(self.pixels, 0, 2) if self.planar else self.pixels
 
@@ -69,84 +87,91 @@ class Batch:
     """What a caller gave, as pictures, and the way back: ``give`` turns as many results into the caller's kind."""
 
     pictures: list[Picture]
-    give: Callable[[list[NDArray[Any]]], Any]  # pictures of the layout and dtype of their `Picture`; 1, 3 or 4 channels
-    give_planes: Callable[[list[NDArray[np.float32]]], Any]  # mattes (H, W) in [0, 1]
+    give: Callable[[list[Any]], Any]  # pictures of the layout and dtype of their `Picture`; 1, 3 or 4 channels
+    give_planes: Callable[[list[Any]], Any]  # mattes (H, W) in [0, 1]
 
 
-def read(image: Any, layout: str | None = None, name: str = "image") -> Batch:
+def read(image: Any, layout: str | None = None, name: str = "image", *, gpu: bool = False, whole: bool = False) -> Batch:
     """Return the pictures in ``image``: one, a dense batch (4 axes), or a list or tuple of pictures of any sizes.
 
-    PIL images have one axis order, whatever ``layout`` says. float16 is worked on as float32. On the way back a grey
-    input's single channel loses its axis again where it had none, and mattes are float32 (H, W), in a batch (N, H, W),
-    or PIL images of mode L. What is known by ``__dlpack__`` alone comes back through its library's ``from_dlpack``, or
-    as a NumPy array where that has none.
+    PIL images have one axis order, whatever ``layout`` says. On the way back a grey input's single channel loses its
+    axis again where it had none, and mattes are float32 (H, W), in a batch (N, H, W), or PIL images of mode L. What is
+    known by ``__dlpack__`` alone comes back through its library's ``from_dlpack``, or as a NumPy array where that has
+    none.
+
+    Parameters
+    ----------
+    gpu : bool
+        The pictures are for a GPU: arrays that lie there stay there, unchecked where a look at their values would wait
+        for the GPU, and float16 stays what it is. Otherwise float16 is worked on as float32.
+    whole : bool
+        A dense batch is one `Picture` with a first axis, rather than many.
 
     Raises
     ------
     InvalidArgument
-        For an unknown kind, layout, dtype, number of axes or channels, an empty picture, or floats that are not finite
-        or not in [0, 1].
+        For an unknown kind, layout, dtype, number of axes or channels, an empty picture, floats that are not finite or
+        not in [0, 1] (in this machine's memory), or an array on a GPU without ``gpu``.
     """
     if layout is not None and layout not in LAYOUTS:
         raise InvalidArgument(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
     if isinstance(image, (list, tuple)):
-        each = [read(item, layout, f"{name}[{i}]") for i, item in enumerate(image)]
+        each = [read(item, layout, f"{name}[{i}]", gpu=gpu, whole=whole) for i, item in enumerate(image)]
         sizes = [len(batch.pictures) for batch in each]
         kind = type(image) if type(image) in (list, tuple) else list
 
-        def in_turn(door: str) -> Callable[[list[NDArray[Any]]], Any]:
-            def give_list(results: list[NDArray[Any]]) -> Any:
+        def in_turn(door: str) -> Callable[[list[Any]], Any]:
+            def give_list(results: list[Any]) -> Any:
                 rest = iter(results)
                 return kind(getattr(b, door)([next(rest) for _ in range(n)]) for b, n in zip(each, sizes, strict=True))
 
             return give_list
 
         return Batch([picture for batch in each for picture in batch.pictures], in_turn("give"), in_turn("give_planes"))
-    return read_one(image, layout, name)
+    return read_one(image, layout, name, gpu, whole)
 
 
-def read_one(image: Any, layout: str | None, name: str) -> Batch:
-    back: Callable[[NDArray[Any]], Any]
+def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) -> Batch:
+    back: Callable[[Any], Any]
+    memory = HOST
     if is_pil(image):
         if image.mode not in ("L", "RGB", "RGBA"):
             raise InvalidArgument(f"{name} is a PIL image of mode {image.mode!r}; convert it to L, RGB or RGBA")
         array, back, native, layout = pil_pixels(image, name), pil_back, "HWC", None
     else:
-        array, back, native = to_numpy(image, name)
-    axes = layout or {2: "HW", 3: native, 4: "N" + native}.get(array.ndim, "")
-    if len(axes) != array.ndim:
-        raise InvalidArgument(
-            f"{name} has shape {array.shape}, which is not {layout or 'HW, ' + native + ' or N' + native}"
-        )
-    if array.dtype.name not in DTYPES:
-        raise InvalidArgument(f"{name} has dtype {array.dtype}, which is not one of {', '.join(DTYPES)}")
-    if 0 in array.shape:
-        raise InvalidArgument(f"{name} has shape {array.shape}: no side may be 0")
+        array, memory, back, native = to_array(image, name, gpu)
+    shape = tuple(array.shape)
+    axes = layout or {2: "HW", 3: native, 4: "N" + native}.get(len(shape), "")
+    if len(axes) != len(shape):
+        raise InvalidArgument(f"{name} has shape {shape}, which is not {layout or 'HW, ' + native + ' or N' + native}")
+    dtype, stored = dtype_name(array), array.dtype  # the latter knows the byte order
+    if dtype not in DTYPES:
+        raise InvalidArgument(f"{name} has dtype {dtype}, which is not one of {', '.join(DTYPES)}")
+    if 0 in shape:
+        raise InvalidArgument(f"{name} has shape {shape}: no side may be 0")
     planar = "CHW" in (axes if "C" in axes else native)  # without a channel axis it is told by where one would be added
-    channels = array.shape[axes.index("C")] if "C" in axes else 1
+    channels = shape[axes.index("C")] if "C" in axes else 1
     if channels not in (1, 3, 4):
         raise InvalidArgument(
-            f"{name} has {channels} channels (shape {array.shape} read as {axes}); 1, 3 or 4 are allowed, see layout="
+            f"{name} has {channels} channels (shape {shape} read as {axes}); 1, 3 or 4 are allowed, see layout="
         )
-    dtype = array.dtype
-    if dtype.kind == "f":
-        array = in_range(array, name).astype(np.float32, copy=False)
-    stacked = array if "N" in axes else array[None]
+    if dtype.startswith("float") and memory is HOST:
+        array = in_range(array, name).astype(dtype if gpu else np.float32, copy=False)
     if "C" not in axes:
-        stacked = np.expand_dims(stacked, 1 if planar else 3)
-    pictures = [Picture(one, planar) for one in stacked]
+        array = array[..., None, :, :] if planar else array[..., None]
+    many = "N" in axes and not whole
+    pictures = [Picture(one, planar, memory) for one in (array if many else [array])]
 
-    def give(results: list[NDArray[Any]]) -> Any:
-        one_channel = results[0].shape[0 if planar else 2] == 1
-        if "C" not in axes and one_channel:
-            results = [result.reshape(array.shape) for result in results]
-        out = np.stack(results) if "N" in axes else results[0]
-        return back(out.astype(dtype, copy=False))
+    def give(results: list[Any]) -> Any:
+        out = memory.stack(results) if many else results[0]
+        if "C" not in axes and out.shape[-3 if planar else -1] == 1:
+            out = out.reshape(shape)
+        return back(out.astype(stored, copy=False) if memory is HOST else out)
 
-    def give_planes(planes: list[NDArray[np.float32]]) -> Any:
+    def give_planes(planes: list[Any]) -> Any:
         if back is pil_back:
             return pil_back((planes[0] * 255 + 0.5).astype(np.uint8))
-        return back(np.stack(planes) if "N" in axes else planes[0])
+        return back(memory.stack(planes) if many else planes[0])
 
     return Batch(pictures, give, give_planes)
 
@@ -159,50 +184,72 @@ def in_range(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return array
 
 
-def read_mask(mask: Any, count: int, sizes: Sequence[tuple[int, int]]) -> list[NDArray[Any]]:
-    """Return one mask (h, w), uint8 or float32 in [0, 1], for each of ``count`` pictures of ``sizes``.
+def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list[Any]:
+    """Return the masks of pictures, uint8 or float32 in [0, 1]: (h, w) for each, or one for each of its first axis.
 
     Parameters
     ----------
     mask : array (h, w) or (count, h, w), PIL image, or a list of these
         bool, uint8, or float in [0, 1]; of any resolution, of the picture's proportions within a pixel of the coarser.
+    gpu : bool
+        As in `read`.
     """
-    given = ""
+    count = sum(picture.count for picture in pictures)
+    axes, given = pictures[0].pixels.ndim - 1 if pictures else 2, ""  # of each mask: 2, or 3 for a whole batch
     if isinstance(mask, (list, tuple)):
-        items = [(one, f"mask[{i}]") for i, one in enumerate(mask)]
+        items = [(*mask_array(one, f"mask[{i}]", gpu), f"mask[{i}]") for i, one in enumerate(mask)]
     else:
-        array = mask_array(mask, "mask")
-        many = array.ndim > 2 and not (array.ndim == 3 and count == 1 and 1 in (array.shape[0], array.shape[2]))
-        items = [(one, f"mask[{i}]") for i, one in enumerate(array)] if many else [(array, "mask")]
-        given = f" (shape {array.shape})"
-    if len(items) != count:
+        array, memory = mask_array(mask, "mask", gpu)
+        given = f" (shape {tuple(array.shape)})"
+        array = without_channel(array, axes) if count == 1 or axes == 3 else array
+        if axes == 3:
+            array = array[None] if array.ndim == 2 and count == 1 else array
+            items = [(array, memory, "mask")] if len(array) == count else []
+        elif array.ndim > 2:
+            items = [(one, memory, f"mask[{i}]") for i, one in enumerate(array)]
+        else:
+            items = [(array, memory, "mask")]
+    if len(items) != len(pictures):
         raise InvalidArgument(f"mask has {len(items)} masks{given} for {count} pictures; each needs its own, (h, w)")
-    return [one_mask(item, name, size) for (item, name), size in zip(items, sizes, strict=True)]
+    return [one_mask(*item, picture) for item, picture in zip(items, pictures, strict=True)]
 
 
-def one_mask(mask: Any, name: str, size: tuple[int, int]) -> NDArray[Any]:
-    array = mask_array(mask, name)
-    if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
-        array = array[0] if array.shape[0] == 1 else array[..., 0]
-    if array.ndim != 2 or 0 in array.shape:
-        raise InvalidArgument(f"{name} has shape {array.shape}; it must be (h, w)")
-    if array.dtype == bool:
-        array = array * np.uint8(255)
-    elif array.dtype.kind == "f":
-        array = in_range(array, name).astype(np.float32, copy=False)
-        if array.min() < 0 or array.max() > 1:
-            array = np.clip(array, 0, 1)
-    elif array.dtype != np.uint8:
-        raise InvalidArgument(f"{name} has dtype {array.dtype}; it must be bool, uint8, or float in [0, 1]")
-    (h, w), (height, width) = array.shape, size
+def without_channel(array: Any, axes: int) -> Any:
+    """Return an array of one axis more than ``axes`` without its channel axis, first or last, of length 1."""
+    if array.ndim == axes + 1 and array.shape[-3] == 1:
+        return array[..., 0, :, :]
+    return array[..., 0] if array.ndim == axes + 1 and array.shape[-1] == 1 else array
+
+
+def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
+    """Return the checked mask of one picture, or with a first axis those of many."""
+    shape, dtype, axes = tuple(array.shape), dtype_name(array), picture.pixels.ndim - 1
+    array = without_channel(array, axes)
+    if array.ndim != axes or 0 in shape:
+        raise InvalidArgument(f"{name} has shape {shape}; it must be (h, w)")
+    if dtype == "bool":
+        array = memory.cast(array, "uint8") * 255
+    elif dtype.startswith("float"):
+        array = memory.cast(in_range(array, name) if memory is HOST else array, "float32")
+        array = array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
+    elif dtype != "uint8":
+        raise InvalidArgument(f"{name} has dtype {dtype}; it must be bool, uint8, or float in [0, 1]")
+    (h, w), (height, width) = array.shape[-2:], picture.size
     slack = max(height / h, width / w, 1) + 1  # pixels of the picture that one of the mask covers, and rounding
     if abs(h * width / w - height) > slack and abs(w * height / h - width) > slack:
         raise InvalidArgument(f"{name} is {w} x {h}, which has not the proportions of its picture, {width} x {height}")
-    return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
+    if memory is HOST:
+        return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
+    return memory.contiguous(array)
 
 
-def mask_array(mask: Any, name: str) -> NDArray[Any]:
-    return pil_pixels(mask, name, "L") if is_pil(mask) else to_numpy(mask, name)[0]
+def dtype_name(array: Any) -> str:
+    """Return the dtype of an array of any library as NumPy calls it."""
+    return getattr(array.dtype, "name", "") or str(array.dtype).removeprefix("torch.")
+
+
+def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
+    return (pil_pixels(mask, name, "L"), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
 
 
 def is_pil(value: Any) -> bool:
@@ -221,26 +268,35 @@ def pil_back(array: NDArray[Any]) -> Any:
     return sys.modules["PIL.Image"].fromarray(array)
 
 
-def to_numpy(value: Any, name: str) -> tuple[NDArray[Any], Callable[[NDArray[Any]], Any], str]:
-    """Return an array over the same memory, the way back, and the kind's own axis order."""
-    if isinstance(value, np.ndarray):
-        return np.asarray(value), lambda out: out, "HWC"
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
-        if value.device.type != "cpu":
+def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[Any], Any], str]:
+    """Return an array over the same memory, where that is, the way back, and the kind's own axis order.
+
+    It is a NumPy array, or where ``gpu`` allows it a torch tensor or CuPy array on a GPU.
+    """
+    torch, memory = sys.modules.get("torch"), gpu_memory(value)
+    tensor = torch is not None and isinstance(value, torch.Tensor)
+    if memory is not None:
+        if not gpu:
             raise InvalidArgument(
-                f"{name} lies on {value.device}, which device='cpu' does not take; move it with .cpu()"
+                f"{name} lies on cuda:{memory.device}, which device='cpu' does not take; move it to the CPU"
             )
+        return value.detach() if tensor else value, memory, lambda out: out, "CHW" if tensor else "HWC"
+    if isinstance(value, np.ndarray):
+        return np.asarray(value), HOST, lambda out: out, "HWC"
+    if tensor:
         try:
-            return value.detach().numpy(), torch.from_numpy, "CHW"
+            return value.detach().numpy(), HOST, torch.from_numpy, "CHW"  # type: ignore[union-attr]
         except (RuntimeError, TypeError) as error:  # bfloat16, sparse, ...: NumPy has no such thing
             raise InvalidArgument(f"{name} is a tensor of dtype {value.dtype} that NumPy cannot see: {error}") from None
     if hasattr(value, "__dlpack__"):
         library = sys.modules.get(type(value).__module__.partition(".")[0])
+        back = getattr(library, "from_dlpack", None)
         try:
-            return np.from_dlpack(value), getattr(library, "from_dlpack", np.asarray), "HWC"
+            if gpu and value.__dlpack_device__()[0] == DLPACK_CUDA:
+                array = sys.modules["cupy"].from_dlpack(value)  # the GPU backend has loaded it
+                return array, gpu_memory(array) or HOST, back or (lambda out: out), "HWC"
+            return np.from_dlpack(value), HOST, back or np.asarray, "HWC"
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise InvalidArgument(
-                f"{name} ({type(value).__name__}) cannot be read in this machine's memory: {error}"
-            ) from None
-    raise InvalidArgument(f"{name} is a {type(value).__name__}; give a NumPy array, torch tensor or PIL image")
+            where = "on this GPU" if gpu else "in this machine's memory"
+            raise InvalidArgument(f"{name} ({type(value).__name__}) cannot be read {where}: {error}") from None
+    raise InvalidArgument(f"{name} is a {type(value).__name__}; give a NumPy or CuPy array, torch tensor or PIL image")

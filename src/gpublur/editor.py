@@ -5,12 +5,11 @@ read -> segment -> matte -> decimate -> separable | spans -> composite -> give b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import arrays, backends, edit, optics, segmentation
 from .arrays import Batch, Picture
@@ -18,14 +17,15 @@ from .edit import BlurSpec, InvalidArgument, Mode, Quality, Refine
 
 
 def in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a method of Editor hold `backends.turn` while it works on one picture."""
+    """Let a method of Editor take one picture to where the verbs work, have their turn there, and give the result back."""
 
     @wraps(work)
-    def waiting(self: Editor, *args: Any) -> Any:
-        with backends.turn(self.device):
-            return work(self, *args)
+    def taken(self: Editor, picture: Picture, *args: Any) -> Any:
+        verbs = self.verbs
+        with verbs.turn(picture):
+            return verbs.give(work(self, verbs.take(picture), *args), picture)
 
-    return waiting
+    return taken
 
 
 class Editor:
@@ -33,7 +33,7 @@ class Editor:
 
     Parameters
     ----------
-    device : {"auto", "cpu"}
+    device : {"auto", "cuda", "cpu"}
         Where to work. ``"auto"`` takes the best that can run and logs what it took and why.
     model : str, path or callable
         The segmentation model, see `gpublur.segmentation.load`. It is not loaded while every call brings a mask.
@@ -47,7 +47,7 @@ class Editor:
     def __init__(self, device: str = "auto", model: Any = "general") -> None:
         self.device, self.verbs = backends.choose(device)
         self.model = model
-        self._segmenter: Callable[[NDArray[Any]], NDArray[np.float32]] | None = None
+        self._segmenter: Any = None
 
     def blur_background(
         self,
@@ -65,7 +65,7 @@ class Editor:
     ) -> Any:
         """Blur what is not the subject; see `gpublur.blur_background`."""
         spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light).checked()
-        batch = arrays.read(image, layout)
+        batch = self._read(image, layout, mask)
         return batch.give([self._blur(picture, spec, *given) for picture, *given in self._masked(batch, mask, refine)])
 
     def remove_background(
@@ -73,14 +73,14 @@ class Editor:
     ) -> Any:
         """Cut the subject out; see `gpublur.remove_background`."""
         paint = None if color is None else edit.color("color", color)
-        batch = arrays.read(image, layout)
+        batch = self._read(image, layout, mask)
         return batch.give(
             [self._remove(picture, paint, *given) for picture, *given in self._masked(batch, mask, refine)]
         )
 
     def segment(self, image: Any, *, refine: Refine = "auto", layout: str | None = None) -> Any:
         """Return the subject's matte; see `gpublur.segment`."""
-        batch = arrays.read(image, layout)
+        batch = self._read(image, layout)
         return batch.give_planes([self._matte(*given) for given in self._masked(batch, None, refine)])
 
     def gaussian_blur(
@@ -101,7 +101,8 @@ class Editor:
         return self._filter(image, spec, layout)
 
     def warmup(self) -> None:
-        """Load the model and compile or load every loop for 8-bit pictures, so that the first photo costs no more."""
+        """Load the model and compile or load every loop and kernel, so that the first photo costs no more."""
+        self.verbs.warmup()
         noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
         for mask in (np.eye(64, 96, dtype=bool), np.eye(8, 12, dtype=np.float32), None):
             for mode in edit.MODES:
@@ -110,57 +111,67 @@ class Editor:
 
     def _filter(self, image: Any, spec: BlurSpec, layout: str | None) -> Any:
         spec = spec.checked()
-        batch = arrays.read(image, layout)
+        batch = self._read(image, layout)
         return batch.give([self._blur(picture, spec, None, False) for picture in batch.pictures])
 
-    def _masked(self, batch: Batch, mask: Any, refine: Refine) -> list[tuple[Picture, NDArray[Any], bool]]:
-        """Return each picture with its mask, given or from the model, and whether to refine it."""
+    def _read(self, image: Any, layout: str | None, mask: Any = None) -> Batch:
+        """Read pictures; a GPU takes a dense batch whole, unless its masks are of many sizes."""
+        gpu = self.verbs.GPU
+        return arrays.read(image, layout, gpu=gpu, whole=gpu and not isinstance(mask, (list, tuple)))
+
+    def _masked(self, batch: Batch, mask: Any, refine: Refine) -> Iterator[tuple[Picture, Any, bool]]:
+        """Yield each picture with its mask, or how to get it from the model, and whether to refine it."""
         if refine != "auto" and not isinstance(refine, bool):
             raise InvalidArgument(f"refine={refine!r} is not 'auto', True or False")
         if mask is not None:
-            masks = arrays.read_mask(mask, len(batch.pictures), [picture.size for picture in batch.pictures])
-            return [(picture, one, refine is True) for picture, one in zip(batch.pictures, masks, strict=True)]
+            masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
+            return ((picture, one, refine is True) for picture, one in zip(batch.pictures, masks, strict=True))
         if self._segmenter is None:
-            self._segmenter = segmentation.load(self.model, self.device)
-        colour = [np.broadcast_to(p.interleaved()[..., :3], (*p.size, 3)) for p in batch.pictures]
-        masks = [self._segmenter(pixels) for pixels in colour]
-        return [(picture, one, refine is not False) for picture, one in zip(batch.pictures, masks, strict=True)]
+            self._segmenter = segmentation.load(self.model, self.verbs.TORCH)
+        return ((picture, self._segment, refine is not False) for picture in batch.pictures)
 
     @in_turn
-    def _blur(self, picture: Picture, spec: BlurSpec, mask: NDArray[Any] | None, refine: bool) -> NDArray[Any]:
+    def _blur(self, picture: Picture, spec: BlurSpec, mask: Any, refine: bool) -> Any:
         verbs, plan = self.verbs, optics.plan(spec, *picture.size)
         source = verbs.light(picture, spec.linear_light)
-        matte = verbs.matte(source, mask, refine)
+        matte = verbs.matte(source, self._mask(picture, mask), refine)
         glow = verbs.bend(spec)
-        out = np.empty_like(picture.pixels)
-        frames = verbs.frames(plan, source.colours)
+        out = verbs.empty(picture, picture.channels)
+        frames = verbs.frames(plan, source)
         blur = verbs.separable if isinstance(plan.aperture, optics.Taps) else verbs.spans
-        for band in verbs.bands(plan, source.colours):
+        for band in verbs.bands(plan, source):
             verbs.decimate(source, matte, glow, plan, frames, band)
             blur(plan.aperture, plan, frames, band)
             verbs.composite(source, matte, plan, frames, spec.linear_light, out, band)
         return out
 
     @in_turn
-    def _matte(self, picture: Picture, mask: NDArray[Any], refine: bool) -> NDArray[np.float32]:
+    def _matte(self, picture: Picture, mask: Any, refine: bool) -> Any:
         source = self.verbs.light(picture, True)
-        return self.verbs.alpha(source, self.verbs.matte(source, mask, refine), *picture.size)
+        return self.verbs.alpha(source, self.verbs.matte(source, self._mask(picture, mask), refine))
 
     @in_turn
-    def _remove(
-        self, picture: Picture, paint: tuple[float, float, float] | None, mask: NDArray[Any], refine: bool
-    ) -> NDArray[Any]:
-        verbs, dtype = self.verbs, picture.pixels.dtype
-        source = verbs.light(picture.coloured(), True)
-        matte = verbs.matte(source, mask, refine)
+    def _remove(self, picture: Picture, paint: tuple[float, float, float] | None, mask: Any, refine: bool) -> Any:
+        verbs, picture = self.verbs, picture.coloured()
+        source = verbs.light(picture, True)
+        matte = verbs.matte(source, self._mask(picture, mask), refine)
         if paint is None:
-            out = np.empty(picture.shape(4), dtype)
+            out = verbs.empty(picture, 4)
             verbs.cutout(source, matte, out)
             return out
         if picture.channels == 4:  # what was transparent shows the paint: its opacity joins the matte
-            alpha = verbs.alpha(source, matte, *picture.size)
-            opacity = picture.interleaved()[..., 3] * source.scale
-            return self._remove(picture.opaque(), paint, alpha * opacity, False)
-        out = np.empty(picture.shape(3), dtype)
+            mask, picture = verbs.alpha(source, matte, opacity=True), picture.opaque()
+            source = verbs.light(picture, True)
+            matte = verbs.matte(source, mask, False)
+        out = verbs.empty(picture, 3)
         verbs.fill(source, matte, optics.decode(np.array(paint)).astype(np.float32), out)
         return out
+
+    def _mask(self, picture: Picture, mask: Any) -> Any:
+        """Return a mask that was given, or the model's own."""
+        return mask(picture) if callable(mask) else mask
+
+    def _segment(self, picture: Picture) -> Any:
+        if self.verbs.GPU:
+            return self._segmenter.stack(picture.pixels, picture.planar)
+        return self._segmenter(np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3)))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, codec, framing, segmentation
+from .arrays import Picture
 from .codec import FORMATS, WRITTEN, Photo
 from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge, PromptUnsupported
 from .editor import Editor
@@ -55,9 +56,8 @@ def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: s
     """Apply an edit to pictures of any kind that `Editor` takes; see `gpublur.apply`."""
     edit = check(edit)
     batch = arrays.read(image, layout)
-    sizes = [picture.size for picture in batch.pictures]
     pixels = [picture.interleaved() for picture in batch.pictures]
-    mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, sizes)
+    mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, batch.pictures)
     results = [finish(editor, one, edit, matte) for one, matte in zip(pixels, mattes, strict=True)]
     if not isinstance(image, (list, tuple)) and len({result.shape for result in results}) > 1:
         raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
@@ -87,7 +87,7 @@ def develop(editor: Editor, photo: Photo, edit: Edit, *, mask: Any = None, max_p
         Larger results are refused before they are made.
     """
     pixels = three_axes(photo)
-    [matte] = find_mattes(editor, [pixels], [edit]) if mask is None else fitted(mask, [pixels.shape[:2]])
+    [matte] = find_mattes(editor, [pixels], [edit]) if mask is None else fitted(mask, arrays.read(pixels).pictures)
     pixels = finish(editor, pixels, edit, matte, max_pixels=max_pixels)
     if pixels.shape[2] == 4 and not FORMATS[photo.format].alpha:
         pixels = framing.paint_behind(pixels, WHITE)
@@ -99,10 +99,10 @@ def write(photo: Photo, edit: Edit) -> bytes:
     return codec.encode(photo, quality=codec.QUALITY if edit.quality is None else edit.quality)
 
 
-def fitted(mask: Any, sizes: Sequence[tuple[int, int]]) -> list[Matte | None]:
+def fitted(mask: Any, pictures: Sequence[Picture]) -> list[Matte | None]:
     """Return the masks that a caller gives as mattes, each of the size of its picture."""
-    masks = arrays.read_mask(mask, len(sizes), sizes)
-    return [framing.draw(framing.matte_of(m)[..., None], size)[..., 0] for m, size in zip(masks, sizes, strict=True)]
+    masks = arrays.read_mask(mask, pictures)
+    return [framing.draw(framing.matte_of(m)[..., None], p.size)[..., 0] for m, p in zip(masks, pictures, strict=True)]
 
 
 def three_axes(photo: Photo) -> Pixels:

@@ -158,7 +158,8 @@ def apply(
 ) -> Any:
     """Do everything that an `Edit` asks: remove or blur the background, clip, paint behind, resize.
 
-    Its ``format``, ``quality``, ``srgb`` and ``metadata`` are of files and mean nothing here.
+    Its ``format``, ``quality``, ``srgb`` and ``metadata`` are of files and mean nothing here. Clipping, painting and
+    resizing are done in this machine's memory, where the pictures must be.
 
     Parameters
     ----------

@@ -26,7 +26,13 @@ SUPPORT = 5.0  # of the gaussian, in sigma: 6e-7 of its weight lies outside; 4 c
 BORDER = 2  # low-res cells that the upsampling reads beyond the frame
 
 MATTE_SAMPLES = 512  # samples of the photo along its longer side, for guided filter and colour fields
+WINDOW = 8  # radius of the guided filter, in samples: the reach within which a coarse mask finds the photo's edge
+EPSILON = 3e-4  # of the guided filter, in display values squared: edges fainter than its root are smoothed over
+STRETCH = 0.2  # alpha this near 0 or 1 becomes 0 or 1: a window with both sides in it leaves a glow on either
+CERTAIN = (0.85, 0.98)  # a mask above these is subject, increasingly and wholly, however much it looks like background
 CELL = 4  # samples along the side of a cell of the colour fields
+SOLID = 0.05  # a sample this far below alpha 1 tells nothing of the subject's own colour
+TRACE = 1e-3  # weight of alpha's fourth power in that colour, which decides where nothing is solid
 BACKGROUND_BELOW = 0.03  # more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
 FILL_BELOW = 1 / 32  # (3): blurred weight under which the colour field fills in
 FIELD_BELOW = 1 / 4  # the same for a cell of the colour fields and its coarser level
@@ -76,6 +82,37 @@ class Plan:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of cells that cover the frame; the last of each may be partial."""
         return -(-self.height // self.factor), -(-self.width // self.factor)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Samples of a picture, at most MATTE_SAMPLES a side: sample (i, j) is pixel (top + i * step, left + j * step)."""
+
+    step: int
+    top: int
+    left: int
+    rows: int
+    columns: int
+
+    def place(self, cell: int = 1) -> Floats:
+        """Return (4,): column of the sample, or of the cell of ``cell`` samples, = p[0] x + p[1]; its row = p[2] y + p[3]."""
+        maps = []
+        for first in (self.left, self.top):
+            maps += [1 / (self.step * cell), (0.5 - first / self.step) / cell - 0.5]
+        return np.array(maps, np.float32)
+
+
+def sampling(height: int, width: int) -> Sampling:
+    """Return where a picture of ``height`` x ``width`` pixels is sampled."""
+    step = -(-max(height, width) // MATTE_SAMPLES)
+    top, left = (min(step // 2, n // 2) for n in (height, width))
+    return Sampling(step, top, left, len(range(top, height, step)), len(range(left, width, step)))
+
+
+def mask_place(mask: tuple[int, int], size: tuple[int, int]) -> Floats:
+    """Return the map from pixels to a mask stretched over the picture, as `Sampling.place` does; both are (h, w)."""
+    down, across = (m / n for m, n in zip(mask, size, strict=True))
+    return np.array([across, 0.5 * across - 0.5, down, 0.5 * down - 0.5], np.float32)
 
 
 def radius_px(radius: float, height: int, width: int) -> float:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
-from contextlib import AbstractContextManager, nullcontext
-from threading import RLock
+from functools import cache
 from types import ModuleType
-from typing import Any
 
 from ..edit import DeviceUnavailable, choice
 
 log = logging.getLogger("gpublur")
 
-BACKENDS = ("cpu",)  # best first; each is a module of this package
-
-_one_at_a_time = RLock()
+BACKENDS = ("cuda", "cpu")  # best first; each is a module of this package
 
 
 def reasons() -> list[tuple[str, bool, str]]:
@@ -23,17 +19,19 @@ def reasons() -> list[tuple[str, bool, str]]:
     found = []
     for name in BACKENDS:
         try:
-            module = load(name)
+            found.append((name, True, load(name)[1]))
         except DeviceUnavailable as error:
             found.append((name, False, str(error)))
-        else:
-            found.append((name, True, module.describe()))
     return found
 
 
-def load(name: str) -> ModuleType:
+def load(name: str) -> tuple[ModuleType, str]:
+    """Return a backend and what it runs on; raise `DeviceUnavailable` with the reason why it cannot."""
     try:
-        return importlib.import_module(f"{__name__}.{name}")
+        backend = importlib.import_module(f"{__name__}.{name}")
+        return backend, backend.describe()
+    except DeviceUnavailable as error:
+        raise DeviceUnavailable(f"device={name!r} cannot run here: {error}") from error
     except Exception as error:  # whatever a broken dependency raises
         raise DeviceUnavailable(f"device={name!r} cannot run here: {type(error).__name__}: {error}") from error
 
@@ -48,25 +46,19 @@ def choose(device: str) -> tuple[str, ModuleType]:
     """
     choice("device", device, ("auto", *BACKENDS))
     if device != "auto":
-        return device, load(device)
+        return device, load(device)[0]
     refused: list[str] = []
-    for name, usable, reason in reasons():
-        if usable:
-            log.info("device='auto' took %s%s", name, "".join(f"; {why}" for why in refused))
-            return name, load(name)
-        refused.append(reason)
+    for name in BACKENDS:
+        try:
+            backend, description = load(name)
+        except DeviceUnavailable as error:
+            refused.append(str(error))
+        else:
+            _log_once(f"device='auto' took {name} ({description})" + "".join(f"; {why}" for why in refused))
+            return name, backend
     raise DeviceUnavailable("no device can run here: " + "; ".join(refused))
 
 
-def turn(name: str) -> AbstractContextManager[Any]:
-    """Return what a caller holds while a backend's threads work for it: nothing, or a lock of the whole process.
-
-    Numba takes its threads from TBB or OpenMP, which serve several Python threads at once. Where neither is there, or
-    NUMBA_THREADING_LAYER says so, its own 'workqueue' does, and that ends the process at a second caller.
-    """
-    if name != "cpu":
-        return nullcontext()
-    import numba
-
-    numba.get_num_threads()  # starts the threads, by which the layer is chosen
-    return _one_at_a_time if numba.threading_layer() == "workqueue" else nullcontext()
+@cache
+def _log_once(message: str) -> None:
+    log.info(message)

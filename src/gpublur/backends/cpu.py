@@ -7,7 +7,9 @@ the memory needed does not grow with the radius; each row is decoded once for th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numba
@@ -20,9 +22,11 @@ from ..edit import BlurSpec
 from ..optics import BORDER, Plan, Spans, Taps
 from . import loops, matting
 
+GPU, TORCH = False, "cpu"  # takes pictures in this machine's memory, one at a time; where the model runs
 BAND_BYTES = 8 << 20  # of frames, for each thread
 FILL_BELOW = np.float32(optics.FILL_BELOW)
 STEEP = np.float32(1 / optics.BACKGROUND_BELOW)
+_one_at_a_time = RLock()
 NO_CELLS = np.zeros((0, 1, 1), np.float32)
 NO_MASK = np.zeros((1, 1), np.uint8)
 NO_COEFFICIENTS = np.zeros((1, 1, 4), np.float32)
@@ -58,6 +62,35 @@ class Frames(NamedTuple):
 def describe() -> str:
     """Return what the verbs run on."""
     return f"Numba {numba.__version__}, {numba.get_num_threads()} threads"
+
+
+def warmup() -> None:
+    """Do nothing: Numba compiles at first use."""
+
+
+def turn(picture: Picture) -> AbstractContextManager[Any]:
+    """Return what a caller holds while the threads work for it: nothing, or a lock of the whole process.
+
+    Numba takes its threads from TBB or OpenMP, which serve several Python threads at once. Where neither is there, or
+    NUMBA_THREADING_LAYER says so, its own 'workqueue' does, and that ends the process at a second caller.
+    """
+    numba.get_num_threads()  # starts the threads, by which the layer is chosen
+    return _one_at_a_time if numba.threading_layer() == "workqueue" else nullcontext()
+
+
+def take(picture: Picture) -> Picture:
+    """Return the picture where the verbs work."""
+    return picture
+
+
+def give(result: NDArray[Any], picture: Picture) -> NDArray[Any]:
+    """Return a result where the picture that was taken lies."""
+    return result
+
+
+def empty(picture: Picture, channels: int) -> NDArray[Any]:
+    """Allocate a picture of the same size, layout and dtype."""
+    return np.empty(picture.shape(channels), picture.pixels.dtype)
 
 
 def light(picture: Picture, linear: bool) -> loops.Light:
@@ -101,11 +134,9 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
         )
     pixels = source.pixels if not source.planar else np.moveaxis(source.pixels, 0, 2)
     height, width = pixels.shape[:2]
-    step = matting.stride(height, width)
-    rows, columns = (np.arange(matting.origin(step, n), n, step) for n in (height, width))
-    samples = pixels[rows[0] :: step, columns[0] :: step]
-    to_mask = [mask.shape[1] / width, 0.0, mask.shape[0] / height, 0.0]
-    to_mask[1], to_mask[3] = (0.5 * to_mask[0] - 0.5, 0.5 * to_mask[2] - 0.5)
+    grid, to_mask = optics.sampling(height, width), optics.mask_place(mask.shape, (height, width))
+    rows, columns = np.arange(grid.top, height, grid.step), np.arange(grid.left, width, grid.step)
+    samples = pixels[grid.top :: grid.step, grid.left :: grid.step]
     unit = np.float32(1 / 255 if mask.dtype == np.uint8 else 1)
     alpha = matting.resample(mask, to_mask[2] * rows + to_mask[3], to_mask[0] * columns + to_mask[1]) * unit
     shown = samples[..., :colours] * source.scale
@@ -113,14 +144,14 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
         guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
         coefficients = matting.guided_coefficients(guide, alpha)
         alpha = np.clip((coefficients[..., :3] * guide).sum(-1) + coefficients[..., 3], 0, 1)
-        cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, matting.place(step, height, width))
+        cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, grid.place())
     else:
         kind = 1 if mask.shape == (height, width) else 2
-        cover = loops.Cover(kind, mask, unit, NO_COEFFICIENTS, np.array(to_mask, np.float32))
+        cover = loops.Cover(kind, mask, unit, NO_COEFFICIENTS, to_mask)
     codes = samples[..., :colours] if source.scale < 1 else np.clip(samples[..., :colours], 0, 1) * 65535 + 0.5
     opacity = samples[..., source.opacity] * source.scale if source.opacity >= 0 else np.float32(1)
     fields = matting.colour_fields(source.table[codes.astype(np.uint16)], alpha, opacity)
-    return Matte(cover, loops.Fields(fields, matting.place(step, height, width, optics.CELL), FILL_BELOW))
+    return Matte(cover, loops.Fields(fields, grid.place(optics.CELL), FILL_BELOW))
 
 
 def bend(spec: BlurSpec) -> loops.Bend:
@@ -129,8 +160,9 @@ def bend(spec: BlurSpec) -> loops.Bend:
     return loops.Bend(STEEP, optics.boost_table(spec.highlights or 0.0), np.float32(low), np.float32(1 / (high - low)))
 
 
-def frames(plan: Plan, colours: int) -> Frames:
+def frames(plan: Plan, source: loops.Light) -> Frames:
     """Allocate what one band needs."""
+    colours = source.colours
     rows, margin = band_rows(plan, colours), plan.aperture.reach + BORDER + 1
     height, width = plan.grid
     columns = width + 2 * margin
@@ -149,9 +181,9 @@ def band_rows(plan: Plan, colours: int) -> int:
     return max(32, (fit - 2 * plan.aperture.reach - 4 * BORDER - 2) // 2)
 
 
-def bands(plan: Plan, colours: int) -> Iterator[Band]:
+def bands(plan: Plan, source: loops.Light) -> Iterator[Band]:
     """Yield the bands of a picture from top to bottom; each begins where the one before ended."""
-    rows, reach = band_rows(plan, colours), plan.aperture.reach
+    rows, reach = band_rows(plan, source.colours), plan.aperture.reach
     height = plan.grid[0]
     fresh = soft = -BORDER
     for top in range(0, height, rows):
@@ -204,8 +236,9 @@ def cutout(source: loops.Light, matte: Matte, out: NDArray[Any]) -> None:
     loops.cutout(source, matte.cover, matte.fields, ink(out.dtype, True), out)
 
 
-def alpha(source: loops.Light, matte: Matte, height: int, width: int) -> NDArray[np.float32]:
-    """Return the matte at every pixel, (height, width) in [0, 1]."""
-    out = np.empty((height, width), np.float32)
+def alpha(source: loops.Light, matte: Matte, opacity: bool = False) -> NDArray[np.float32]:
+    """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
+    pixels = np.moveaxis(source.pixels, 0, 2) if source.planar else source.pixels
+    out = np.empty(pixels.shape[:2], np.float32)
     loops.alpha_plane(source, matte.cover, out)
-    return out
+    return out * (pixels[..., source.opacity] * source.scale) if opacity else out

@@ -474,6 +474,13 @@ def encode_row(row, n, curve):
 
 
 @compiled
+def clip_row(row, n):
+    """Cut n values to [0, 1] in place: beside lights the upsampling overshoots, and integers would wrap around."""
+    for x in range(n):
+        row[x] = min(max(row[x], ZERO), ONE)
+
+
+@compiled
 def field_row(fields, y, line):
     """Interpolate the fields along columns for row ``y`` into line (columns, 2 * colours)."""
     rows = fields.colours.shape[0]
@@ -573,9 +580,11 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                             for x in range(n):
                                 if alpha[x0 + x] > ZERO:
                                     blur[c, x] += alpha[x0 + x] * (own[c, x] - blur[c, x])
-                    if ink.encode:
-                        for c in range(colours):
+                    for c in range(colours):
+                        if ink.encode:
                             encode_row(blur[c], n, ink.curve)
+                        else:
+                            clip_row(blur[c], n)
                 write(light, alpha, blur, ink, out, y, x0, n, least, most)
 
 

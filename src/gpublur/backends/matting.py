@@ -6,36 +6,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..optics import BACKGROUND_BELOW, CELL, FIELD_BELOW, MATTE_SAMPLES
+from ..optics import BACKGROUND_BELOW, CELL, CERTAIN, EPSILON, FIELD_BELOW, SOLID, STRETCH, TRACE, WINDOW
 
 Floats = NDArray[np.float32]
-
-WINDOW = 8  # radius of the guided filter, in samples: the reach within which a coarse mask finds the photo's edge
-STRETCH = 0.2  # alpha this near 0 or 1 becomes 0 or 1: a window with both sides in it leaves a glow on either
-CERTAIN = (0.85, 0.98)  # a mask above these is subject, increasingly and wholly, however much it looks like background
-SOLID = 0.05  # a sample this far below alpha 1 tells nothing of the subject's own colour
-TRACE = 1e-3
-EPSILON = 3e-4  # of the guided filter, in display values squared: edges fainter than its root are smoothed over
-
-
-def stride(height: int, width: int) -> int:
-    """Return the distance of the samples in pixels, so that the longer side has at most MATTE_SAMPLES."""
-    return -(-max(height, width) // MATTE_SAMPLES)
-
-
-def origin(step: int, size: int) -> int:
-    """Return the pixel of the first sample along an axis."""
-    return min(step // 2, size // 2)
-
-
-def place(step: int, height: int, width: int, cell: int = 1) -> Floats:
-    """Return (4,) the map from pixels to samples, or to cells of ``cell`` samples, in the order of `loops.Cover`."""
-    maps = []
-    for size in (width, height):
-        first = origin(step, size)
-        maps += [1 / (step * cell), (0.5 - first / step) / cell - 0.5]
-    return np.array(maps, np.float32)
-
 
 def resample(mask: NDArray, rows: NDArray, columns: NDArray) -> Floats:
     """Interpolate ``mask`` (h, w, ...) at fractional ``rows`` and ``columns``, clamped at its border."""

@@ -67,14 +67,42 @@ class Segmenter(ABC):
         """
         for image in images:
             _check(image)
+        return [_checked(self.name, mask) for mask in self._masks(images)]
+
+    def stack(self, pixels: Any, planar: bool) -> Tensor:
+        """Return the coarse masks of pictures on a GPU, put on torch's current stream; nothing waits for the GPU.
+
+        Parameters
+        ----------
+        pixels : torch tensor or DLPack array, (H, W, C), (N, H, W, C) or ``planar`` (C, H, W), (N, C, H, W)
+            C is 1, 3 or 4, of which the first three are the colour; dtypes as in `batch`.
+
+        Returns
+        -------
+        Tensor
+            (h, w) or (N, h, w) float32 in [0, 1]. Values cannot be checked without waiting: they are clipped.
+
+        Raises
+        ------
+        InvalidArgument, ModelUnavailable
+            As in `batch`.
+        """
+        images = pixels if isinstance(pixels, Tensor) else torch.from_dlpack(pixels)
+        images = images if planar else images.movedim(-1, -3)
+        colour = images.reshape(-1, *images.shape[-3:])[:, :3]
+        colour = colour.expand(-1, 3, -1, -1)
+        masks = [mask.clamp(0, 1) for mask in self._masks(list(colour))]
+        return torch.stack(masks) if images.ndim == 4 else masks[0]
+
+    def _masks(self, images: Sequence[np.ndarray | Tensor]) -> list[Tensor]:
+        """Return float masks (h, w) whose values are not looked at yet."""
         try:
             with torch.inference_mode():
-                masks = [_mask(self.name, result) for result in self._run(images)]
+                return [_plane(self.name, result) for result in self._run(images)]
         except GpuBlurError:
             raise
         except Exception as error:
             raise ModelUnavailable(f"model={self.name!r} failed: {type(error).__name__}: {error}") from error
-        return masks
 
     @abstractmethod
     def _run(self, images: Sequence[np.ndarray | Tensor]) -> list[Any]:
@@ -108,14 +136,16 @@ class Network(Segmenter):
     def __init__(self, name: str, weights: Path, config: Path, device: str) -> None:
         super().__init__(name, device)
         model, self.side, mean, std = read(name, weights, config)
-        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.dtype = torch.float16 if self.device.type == "cuda" else torch.float32
+        self.model = model.to(self.device, self.dtype).to(memory_format=torch.channels_last)
         self.mean, self.std = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (mean, std))
 
     def _run(self, images: Sequence[np.ndarray | Tensor]) -> list[Any]:
         if not images:
             return []
         photos = torch.stack([shrink(image, self.side, self.device) for image in images])
-        logits = self.model(((photos - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+        batch = ((photos - self.mean) / self.std).to(self.dtype)
+        logits = self.model(batch.contiguous(memory_format=torch.channels_last)).float()
         return list(((logits.sigmoid() - CERTAIN) / (1 - 2 * CERTAIN)).clamp_(0, 1))
 
 
@@ -123,12 +153,13 @@ def shrink(image: np.ndarray | Tensor, side: int, device: torch.device) -> Tenso
     """Stretch a picture to float32 (3, side, side) in [0, 1], every pixel weighted by a triangle two cells wide.
 
     The filter is separable: bands of rows are narrowed first, in the picture's own type if it is uint8 on the CPU (9 ms
-    for 12 MP there, 60 ms for floats), then the narrow picture is shortened.
+    for 12 MP there, 60 ms for floats), then the narrow picture is shortened. On a GPU it is one band.
     """
     bands = []
     pixels = image if isinstance(image, Tensor) else image.transpose(2, 0, 1)
-    for top in range(0, pixels.shape[1], BAND):
-        band = pixels[:, top : top + BAND]
+    rows = BAND if device.type == "cpu" else pixels.shape[1]
+    for top in range(0, pixels.shape[1], rows):
+        band = pixels[:, top : top + rows]
         # A copy of a few rows, because torch refuses views that run backwards and warns of read-only ones.
         band = band if isinstance(band, Tensor) else torch.from_numpy(band.copy(order="K"))
         band = band.to(device)
@@ -155,8 +186,8 @@ def _check(image: Any) -> None:
         raise InvalidArgument(f"image has shape {tuple(image.shape)}, not {wanted}")
 
 
-def _mask(name: str, result: Any) -> np.ndarray:
-    """Return a model's result as NumPy float32 (h, w) in [0, 1]; raise `InvalidArgument` if it is not a mask."""
+def _plane(name: str, result: Any) -> Tensor:
+    """Return a model's result as a float32 tensor (h, w); raise `InvalidArgument` if it cannot be a mask."""
     said = f"model={name!r} returned"
     if not isinstance(result, (np.ndarray, Tensor)):
         raise InvalidArgument(f"{said} a {type(result).__name__}, not a tensor or NumPy array")
@@ -165,10 +196,15 @@ def _mask(name: str, result: Any) -> np.ndarray:
         raise InvalidArgument(f"{said} shape {tuple(mask.shape)}, not (h, w), (1, h, w) or (1, 1, h, w)")
     if not (mask.is_floating_point() or mask.dtype == torch.bool):
         raise InvalidArgument(f"{said} dtype {mask.dtype}, not a float or bool")
-    mask = mask.reshape(mask.shape[-2:]).float()
+    return mask.reshape(mask.shape[-2:]).float()
+
+
+def _checked(name: str, mask: Tensor) -> np.ndarray:
+    """Return a mask as NumPy, clipped to [0, 1]; raise `InvalidArgument` if it is not in that range."""
     low, high = (value.item() for value in mask.aminmax())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # so written, not a number is refused too
-        raise InvalidArgument(f"{said} values from {low:g} to {high:g}, not in [0, 1]; is the image finite?")
+        said = f"model={name!r} returned values"
+        raise InvalidArgument(f"{said} from {low:g} to {high:g}, not in [0, 1]; is the image finite?")
     return mask.clamp(0, 1).cpu().numpy()
 
 

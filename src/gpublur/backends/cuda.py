@@ -1,0 +1,433 @@
+"""The verbs on CUDA: check, caller's stream, allocate, plan, launch; nothing waits for the GPU.
+
+Buffers come from the pool of the picture's own library (see `gpublur.memory`). What the host has computed travels as
+arguments of the launches, so that a CUDA graph can hold it. The structs here are the twins of those in kernels/, member
+for member.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import optics
+from ..arrays import Picture
+from ..edit import BlurSpec, DeviceUnavailable, InvalidArgument
+from ..memory import Memory
+from ..optics import BORDER, Plan, Spans, Taps
+from . import module
+
+GPU, TORCH = True, "cuda"  # takes pictures that lie there, and whole batches; where the model runs
+
+WARP, WARPS = 32, 8
+SHARED = module.DEFAULT_SHARED
+WIDE, STRETCH = 128, 70  # of composite.cu
+COPIES = 8  # of decimate.cu
+ROWS, TILE, GROUPS = 4, 64, 8  # of spans.cu; ROWS of separable.cu as well
+HALO, ACROSS, DOWN, BLOCK = 8, 32, 8, 16  # of matte.cu
+WORDS = 512  # of upload.cu
+TABLES = 256  # that are kept: for one radius, size and stream each
+
+PHOTO = np.dtype(
+    [("pixels", "u8"), ("table", "u8"), ("picture", "i8"), ("channel", "i8"), ("height", "i4"), ("width", "i4"),
+     ("pixel", "i4"), ("opacity", "i4"), ("linear", "i4")], align=True,
+)  # fmt: skip
+INK = np.dtype([("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4")], align=True)
+COVER = np.dtype(
+    [("mask", "u8"), ("coefficients", "u8"), ("place", "f4", 4), ("unit", "f4"), ("kind", "i4"), ("rows", "i4"),
+     ("columns", "i4"), ("bytes", "i4")], align=True,
+)  # fmt: skip
+FIELDS = np.dtype(
+    [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
+)
+GLOW = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
+GRID = np.dtype(
+    [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
+     ("border", "i4"), ("slabs", "i4")], align=True,
+)  # fmt: skip
+UPSAMPLING = np.dtype(
+    {"names": ["cells", "up", "shift", "colour", "factor", "rows", "columns", "border"],
+     "formats": ["u8", "u8", "u8", ("f4", 4), "i4", "i4", "i4", "i4"],
+     "offsets": [0, 8, 16, 32, 48, 52, 56, 60], "itemsize": 64},
+)  # fmt: skip  # float4 is aligned to 16 bytes
+STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
+SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
+TUNING = np.dtype(
+    [("epsilon", "f4"), ("stretch", "f4"), ("certain", "f4"), ("certainty", "f4"), ("solid", "f4"), ("trace", "f4"),
+     ("steep", "f4"), ("below", "f4"), ("window", "i4")]
+)  # fmt: skip
+
+NONE, MASK, GUIDED = 0, 1, 2  # kinds of cover.cuh
+NEVER = -3e38  # no weight is below this
+TUNED = np.array(
+    (optics.EPSILON, optics.STRETCH, optics.CERTAIN[0], 1 / (optics.CERTAIN[1] - optics.CERTAIN[0]), 1 / optics.SOLID,
+     optics.TRACE, 1 / optics.BACKGROUND_BELOW, optics.FIELD_BELOW, optics.WINDOW), TUNING,
+)  # fmt: skip
+
+
+class Light(NamedTuple):
+    """A stack of pictures and how its code values become light."""
+
+    photo: NDArray[Any]  # PHOTO
+    picture: Picture
+    colours: int
+    table: Any  # kept alive while kernels may read it
+
+
+class Matte(NamedTuple):
+    """What the matte stage knows: alpha everywhere, and the colours of subject and background around every place."""
+
+    cover: NDArray[Any]  # COVER
+    fields: NDArray[Any]  # FIELDS
+    buffers: tuple[Any, ...]  # that the two point into
+
+
+class Frames(NamedTuple):
+    """Cells of the low-resolution frame, as decimated and (separable) blurred again, and in between or (spans) blurred."""
+
+    cells: Any
+    other: Any
+    rows: int
+    columns: int
+
+
+class Table(NamedTuple):
+    """Arrays of the host on the device: one buffer, and the address of each."""
+
+    buffer: Any
+    at: dict[str, int]
+
+
+def describe() -> str:
+    """Return what the verbs run on, or raise `DeviceUnavailable` with the reason why they cannot."""
+    usable, reason = module.status()
+    if not usable:
+        raise DeviceUnavailable(reason)
+    return module.gpu().describe()
+
+
+def warmup() -> None:
+    """Load or compile every kernel for the current device: then a call only launches."""
+    module.gpu().warmup()
+
+
+def turn(picture: Picture) -> AbstractContextManager[Any]:
+    """Return a context in which the picture's device is the current one."""
+    return module.gpu().on(picture.memory.device)
+
+
+def take(picture: Picture) -> Picture:
+    """Return the picture on the device: itself if it lies there, else a copy on the current one."""
+    if picture.memory.on_gpu:
+        return picture
+    memory = module.gpu().memory()
+    return Picture(memory.adopt(picture.pixels), picture.planar, memory)
+
+
+def give(result: Any, picture: Picture) -> Any:
+    """Return a result where the picture that was taken lies; a copy to the host is complete when this returns."""
+    return result if picture.memory.on_gpu else module.gpu().download(result)
+
+
+def empty(picture: Picture, channels: int) -> Any:
+    """Allocate a picture of the same size, layout and dtype."""
+    return picture.memory.empty(picture.shape(channels), picture.dtype)
+
+
+def light(picture: Picture, linear: bool) -> Light:
+    """Return the picture and how to decode it, to linear light or to display values."""
+    height, width = picture.size
+    channels, memory = picture.channels, picture.memory
+    table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
+    channel = 0 if channels == 1 else height * width if picture.planar else 1
+    photo = (
+        memory.address(picture.pixels), table.at["decode"], height * width * channels, channel, height, width,
+        1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
+    )  # fmt: skip
+    return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
+
+
+def bend(spec: BlurSpec) -> NDArray[Any]:
+    """Return (3)'s weight: how it falls with alpha, and the highlight boost."""
+    low, high = spec.highlight_threshold
+    return np.array((1 / optics.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), GLOW)
+
+
+def matte(source: Light, mask: Any, refine: bool) -> Matte:
+    """Return the matte of pictures.
+
+    Parameters
+    ----------
+    mask : (h, w) or one for each picture, (n, h, w), uint8, or float32 in [0, 1]; or None
+        Of any resolution and any library. None: there is no subject, and no colours are estimated.
+    refine : bool
+        Fit the mask to the photo's edges with the guided filter; otherwise it is taken as it is, resampled.
+    """
+    if mask is None:
+        fields = (0, 0, (0, 0, 0, 0), NEVER, 0, 0)
+        return Matte(np.array((0, 0, (0, 0, 0, 0), 1, NONE, 0, 0, 0), COVER), np.array(fields, FIELDS), ())
+    memory, size = source.picture.memory, source.picture.size
+    mask = memory.contiguous(memory.adopt(mask))
+    count, dtype, grid = source.picture.count, source.picture.dtype, optics.sampling(*size)
+    sampling = np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING)
+    bytes_, shape = str(mask.dtype).endswith("uint8"), tuple(mask.shape[-2:])
+    unit = 1 / 255 if bytes_ else 1
+    cover = np.array((memory.address(mask), 0, optics.mask_place(shape, size), unit, MASK, *shape, bytes_), COVER)
+    buffers: tuple[Any, ...] = (mask,)
+    blocks = (-(-grid.columns // ACROSS), -(-grid.rows // DOWN), count)
+    if refine:
+        raw, smooth = (memory.empty((count, grid.rows, grid.columns, 4), "float32") for _ in range(2))
+        tile = (DOWN + 2 * HALO) * ((ACROSS + 2 * HALO) * 16 + ACROSS * 13 * 4)
+        launch(source, "matte", f"fit_{dtype}", blocks, (ACROSS, DOWN), tile, source.photo, cover, sampling, TUNED, raw)
+        launch(source, "matte", "smooth", blocks, (ACROSS, DOWN), 0, raw, cover, sampling, TUNED, smooth)
+        guided = (0, memory.address(smooth), grid.place(), 1, GUIDED, grid.rows, grid.columns, 0)
+        cover, buffers = np.array(guided, COVER), (mask, raw, smooth)
+    fields, colours = colour_fields(source, cover, grid, sampling)
+    if not refine and shape != size:
+        plane = memory.empty((count, *size), "float32")
+        rows, columns = (np.int32(n) for n in size)
+        launch(source, "matte", "resample", over(size, count), (WARP, WARPS), 0, cover, plane, rows, columns)
+        full = (memory.address(plane), 0, optics.mask_place(size, size), 1, MASK, *size, 0)
+        cover, buffers = np.array(full, COVER), (mask, plane)
+    return Matte(cover, fields, (*buffers, colours))
+
+
+def colour_fields(
+    source: Light, cover: NDArray[Any], grid: optics.Sampling, sampling: NDArray[Any]
+) -> tuple[NDArray[Any], Any]:
+    """Return (5)'s colour fields, and the buffer they lie in."""
+    memory, count = source.picture.memory, source.picture.count
+    levels = [(-(-grid.rows // side), -(-grid.columns // side)) for side in (4, 8, 16)]
+    sums = [memory.empty((2, count, *level, 4), "float32") for level in levels]
+    totals = memory.empty((count, *levels[2], 4), "float32")
+    top, colours = memory.empty((2, count, *levels[2], 4), "float32"), memory.empty((2, count, *levels[0], 4), "float32")
+    (rows, columns), (height, width) = levels[0], levels[2]
+    launch(
+        source, "matte", f"cells_{source.picture.dtype}", (width, height, count), (BLOCK, BLOCK), 0,
+        source.photo, cover, sampling, TUNED, *sums, totals,
+    )  # fmt: skip
+    cells = sum(n * m for n, m in halved(height, width))
+    launch(
+        source, "matte", "pyramid", (1, 1, 2 * count), (1024,), 16 * cells,
+        sums[2], totals, top, np.int32(height), np.int32(width), TUNED,
+    )  # fmt: skip
+    blocks = (-(-columns // BLOCK), -(-rows // BLOCK), 2 * count)
+    launch(source, "matte", "pull", blocks, (BLOCK, BLOCK), 0, sums[0], sums[1], top, colours, sampling, TUNED)
+    fore = memory.address(colours)
+    back = fore + count * rows * columns * 16
+    fields = np.array((fore, back, grid.place(optics.CELL), optics.FILL_BELOW, rows, columns), FIELDS)
+    return fields, (sums, totals, top, colours)
+
+
+def halved(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the sizes of a grid and its coarser levels, to a single cell."""
+    while (height, width) != (1, 1):
+        yield height, width
+        height, width = -(-height // 2), -(-width // 2)
+    yield 1, 1
+
+
+def frames(plan: Plan, source: Light) -> Frames:
+    """Allocate the low-resolution frame twice."""
+    rows, columns = (n + 2 * BORDER for n in plan.grid)
+    shape = (source.picture.count, rows, columns, source.colours + 1)
+    memory = source.picture.memory
+    return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns)
+
+
+def bands(plan: Plan, source: Light) -> Iterator[Light]:
+    """Yield the one band that is the whole picture; what stands in for it tells where to work."""
+    yield source
+
+
+def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: Frames, band: Light) -> None:
+    """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
+    table, picture = kept(plan, source.picture.memory, lambda: tables(plan)), source.picture
+    run, overlap, slabs = WARP * plan.factor, int(len(plan.down) > plan.factor), -(-8 // plan.factor)
+    size = np.dtype(picture.dtype).itemsize
+    each = 16 * samples(matte, run) + segment_bytes(run, size, picture.channels) + WARP * 4 * (source.colours + 1)
+    fixed = 16 * 8 + (256 * COPIES * 4 if size == 1 else 0)
+    warps = next((n for n in (WARPS, 4, 2) if fixed + n * each <= SHARED), 1)
+    grid = (table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs)
+    blocks = (-(-into.columns // (WARP - overlap)), -(-into.rows // (warps * slabs - overlap)), picture.count)
+    launch(
+        source, "decimate", f"decimate_{picture.dtype}_{source.colours}", blocks, (WARP, warps), fixed + warps * each,
+        source.photo, matte.cover, glow, np.array(grid, GRID), into.cells,
+    )  # fmt: skip
+
+
+def separable(taps: Taps, plan: Plan, of: Frames, band: Light) -> None:
+    """Blur the frame along its columns into its transpose, twice: in the end it is where it was."""
+    table = kept(plan, band.picture.memory, lambda: tables(plan))
+    for cells, out, rows, columns in ((of.cells, of.other, of.rows, of.columns), (of.other, of.cells, of.columns, of.rows)):
+        blocks = (-(-columns // WARP), -(-rows // (WARPS * ROWS)), band.picture.count)
+        launch(
+            band, "separable", f"separable_{band.colours}", blocks, (WARP, WARPS), 0,
+            cells, out, np.uint64(table.at["taps"]), np.int32(taps.reach), np.int32(rows), np.int32(columns),
+        )  # fmt: skip
+
+
+def spans(spans: Spans, plan: Plan, of: Frames, band: Light) -> None:
+    """Blur the frame with a flat aperture (7)."""
+    table, line = kept(plan, band.picture.memory, lambda: tables(plan)), TILE + 2 * spans.reach + 1
+    staged = min(GROUPS * TILE // WARP, SHARED // (line * 4 * (band.colours + 1)))
+    if staged == 0:
+        raise InvalidArgument(
+            f"quality='exact' of a {plan.width} x {plan.height} picture is a disk of {spans.reach} pixels, which the "
+            "GPU has no room for; take 'high', or device='cpu'"
+        )
+    steps = np.array((table.at["weight"], table.at["half"], table.at["start"], spans.reach, staged), STEPS)
+    blocks = (-(-of.columns // TILE), -(-of.rows // (ROWS * GROUPS)), band.picture.count)
+    launch(
+        band, "spans", f"spans_{band.colours}", blocks, (TILE, GROUPS), staged * line * 4 * (band.colours + 1),
+        of.cells, of.other, steps, np.int32(of.rows), np.int32(of.columns),
+    )  # fmt: skip
+
+
+def composite(source: Light, matte: Matte, plan: Plan, of: Frames, linear: bool, out: Any, band: Light) -> None:
+    """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
+    memory, table = source.picture.memory, kept(plan, source.picture.memory, lambda: tables(plan))
+    cells = memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
+    upsampling = (cells, table.at["up"], table.at["shift"], (0, 0, 0, 0), plan.factor, *plan.grid, BORDER)
+    put(f"composite_{source.picture.dtype}_{source.colours}", source, matte, upsampling, linear, out)
+
+
+def fill(source: Light, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
+    """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (3,) linear."""
+    put(f"composite_{source.picture.dtype}_3", source, matte, (0, 0, 0, (*colour, 0), 1, 0, 0, 0), True, out)
+
+
+def cutout(source: Light, matte: Matte, out: Any) -> None:
+    """Write F and alpha, straight, into ``out`` of four channels."""
+    put(f"cutout_{source.picture.dtype}", source, matte, (0, 0, 0, (0, 0, 0, 0), 1, 0, 0, 0), True, out)
+
+
+def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any) -> None:
+    picture = source.picture
+    height, width = picture.size
+    channels = int(out.shape[-3 if picture.planar else -1])
+    ink = (height * width * channels, height * width if picture.planar else 1, 1 if picture.planar else channels, linear)
+    size = np.dtype(picture.dtype).itemsize
+    staged = segment_bytes(WIDE, size, picture.channels) + segment_bytes(WIDE, size, channels)
+    each = 16 * samples(matte, WIDE) + STRETCH * 4 * (source.colours + 1) + 4 * WIDE + staged
+    warps = next((n for n in (WARPS, 4, 2) if n * each <= SHARED), 1)
+    launch(
+        source, "composite", entry, (-(-width // WIDE), -(-height // warps), picture.count), (WARP, warps), warps * each,
+        source.photo, matte.cover, matte.fields, np.array(upsampling, UPSAMPLING), np.array(ink, INK), out,
+    )  # fmt: skip
+
+
+def alpha(source: Light, matte: Matte, opacity: bool = False) -> Any:
+    """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
+    picture = source.picture
+    out = picture.memory.empty((*picture.shape(1)[: picture.pixels.ndim - 3], *picture.size), "float32")
+    launch(
+        source, "composite", f"alpha_{picture.dtype}", over(picture.size, picture.count), (WARP, WARPS), 0,
+        source.photo, matte.cover, out, np.int32(opacity),
+    )  # fmt: skip
+    return out
+
+
+def over(size: tuple[int, int], count: int) -> tuple[int, int, int]:
+    """Return the grid of blocks of WARP x WARPS threads, one for each pixel."""
+    return -(-size[1] // WARP), -(-size[0] // WARPS), count
+
+
+def samples(matte: Matte, n: int) -> int:
+    """Return how many samples of guided coefficients n pixels lie between, at most; twin of line_samples."""
+    return int(np.float32(n) * matte.cover["place"][0]) + 3 if matte.cover["kind"] == GUIDED else 0
+
+
+def segment_bytes(n: int, size: int, channels: int) -> int:
+    """Return the shared memory of n pixels, wherever they begin; twin of the function in pixel.cuh."""
+    return ((n * size + 45) // 16 * 16 + 16) * channels
+
+
+def launch(source: Light, name: str, entry: str, grid: Any, block: Any, shared: int, *args: Any) -> None:
+    """Launch a kernel on the caller's stream; arrays of the picture's kind become addresses."""
+    memory = source.picture.memory
+    flat = [a if isinstance(a, (np.generic, np.ndarray)) and a.ndim == 0 else np.uint64(memory.address(a)) for a in args]
+    module.gpu().launch(name, entry, grid, block, tuple(flat), shared, memory.stream())
+
+
+@lru_cache(maxsize=TABLES)
+def tables(plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return the plan's arrays as the kernels read them."""
+    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": plan.up, "shift": plan.shift}
+    if isinstance(plan.aperture, Taps):
+        return found | {"taps": np.pad(plan.aperture.weights, ROWS - 1)}
+    weight, half, start = steps(plan.aperture)
+    return found | {"weight": weight, "half": half, "start": start}
+
+
+def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the spans as ROWS neighbouring results read them, see spans.cu.
+
+    Returns
+    -------
+    weight : (k, ROWS) float32
+    half : (k,) int32
+    start : (2 * reach + ROWS + 1,) int32
+    """
+    dense = np.zeros((spans.reach + 1, spans.half.max() + 1), np.float32)
+    dense[spans.dy, spans.half] = spans.weight
+    nothing = np.zeros_like(dense[0])
+    weights, halves, start = [], [], [0]
+    for q in range(-spans.reach, spans.reach + ROWS):
+        rows = [dense[abs(q - i)] if abs(q - i) <= spans.reach else nothing for i in range(ROWS)]
+        used = np.flatnonzero(np.any(rows, axis=0))
+        weights.append(np.stack(rows, axis=1)[used])
+        halves.append(used)
+        start.append(start[-1] + len(used))
+    return np.concatenate(weights), np.concatenate(halves).astype(np.int32), np.array(start, np.int32)
+
+
+_kept: OrderedDict[Any, Table] = OrderedDict()
+_keeping = Lock()
+
+
+def kept(key: Any, memory: Memory, build: Callable[[], dict[str, NDArray[Any]]]) -> Table:
+    """Return arrays on the device, uploaded at first use on a stream and then kept for it.
+
+    While a CUDA graph is captured they are uploaded as part of it: what it records is not done yet.
+    """
+    if memory.capturing():
+        return uploaded(build(), memory)
+    full = (key, type(memory), memory.device, memory.stream())
+    with _keeping:
+        if full in _kept:
+            _kept.move_to_end(full)
+            return _kept[full]
+        table = _kept[full] = uploaded(build(), memory)
+        if len(_kept) > TABLES:
+            _kept.popitem(last=False)
+        return table
+
+
+def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
+    """Copy arrays of 4-byte elements into one buffer, each at a multiple of 16 bytes, through launch arguments."""
+    starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays.values())])
+    words = np.zeros(int(starts[-1]), np.uint32)
+    for start, array in zip(starts, arrays.values(), strict=False):
+        words[start : start + array.size] = np.ascontiguousarray(array).view(np.uint32).ravel()
+    buffer = memory.empty((len(words),), "float32")
+    address = memory.address(buffer)
+    for begin in range(0, len(words), WORDS):
+        part = words[begin : begin + WORDS]
+        args = (packet(part), np.uint64(address + 4 * begin), np.int32(len(part)))
+        module.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
+    return Table(buffer, {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)})
+
+
+def packet(words: NDArray[np.uint32]) -> NDArray[Any]:
+    """Return words as the argument of `upload`."""
+    out = np.zeros((), [("word", "u4", WORDS)])
+    out["word"][: len(words)] = words
+    return out

@@ -1,0 +1,144 @@
+"""Where arrays lie: NumPy's in this machine's memory, torch's and CuPy's on a GPU, without importing their libraries.
+
+A backend allocates its results and buffers through the `Memory` of the picture, so that they come from the pool of the
+picture's own library and live on its stream.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+class Memory:
+    """NumPy arrays, in this machine's memory.
+
+    Attributes
+    ----------
+    on_gpu : bool
+    device : int
+        The CUDA device's ordinal, on a GPU.
+    """
+
+    on_gpu = False
+    device = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.empty(shape, dtype)
+
+    def address(self, array: Any) -> int:
+        return int(array.ctypes.data)
+
+    def stream(self) -> int:
+        """Return the caller's current stream, a ``cudaStream_t``."""
+        return 0
+
+    def capturing(self) -> bool:
+        """Whether work put on the stream is recorded in a CUDA graph rather than done."""
+        return False
+
+    def adopt(self, array: Any) -> Any:
+        """Return an array of another library as one of this kind: over the same memory if it lies on the same device."""
+        return np.asarray(array)
+
+    def cast(self, array: Any, dtype: str) -> Any:
+        return array.astype(dtype, copy=False)
+
+    def contiguous(self, array: Any) -> Any:
+        """Return an array in C order, aligned and in this machine's byte order; a copy only where it is not."""
+        return np.require(array, array.dtype.newbyteorder("="), ("C", "ALIGNED"))
+
+    def stack(self, arrays: list[Any]) -> Any:
+        return np.stack(arrays)
+
+    def repeat(self, array: Any, times: int, axis: int) -> Any:
+        return np.repeat(array, times, axis)
+
+
+class CupyMemory(Memory):
+    """CuPy arrays on one device."""
+
+    on_gpu = True
+
+    def __init__(self, cupy: Any, device: int) -> None:
+        self.cupy, self.device = cupy, device
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.cupy.empty(shape, dtype)
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
+    def stream(self) -> int:
+        return int(self.cupy.cuda.get_current_stream().ptr)
+
+    def capturing(self) -> bool:
+        return bool(self.cupy.cuda.get_current_stream().is_capturing())
+
+    def adopt(self, array: Any) -> Any:
+        if isinstance(array, np.ndarray):
+            return self.cupy.asarray(array)
+        return array if isinstance(array, self.cupy.ndarray) else self.cupy.from_dlpack(array)
+
+    def contiguous(self, array: Any) -> Any:
+        return self.cupy.ascontiguousarray(array)
+
+    def stack(self, arrays: list[Any]) -> Any:
+        return self.cupy.stack(arrays)
+
+    def repeat(self, array: Any, times: int, axis: int) -> Any:
+        return self.cupy.repeat(array, times, axis)
+
+
+class TorchMemory(Memory):
+    """torch tensors on one device."""
+
+    on_gpu = True
+
+    def __init__(self, torch: Any, device: Any) -> None:
+        self.torch, self.where, self.device = torch, device, device.index
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self.torch.empty(shape, dtype=getattr(self.torch, np.dtype(dtype).name), device=self.where)
+
+    def address(self, array: Any) -> int:
+        return int(array.data_ptr())
+
+    def stream(self) -> int:
+        return int(self.torch.cuda.current_stream(self.where).cuda_stream)
+
+    def capturing(self) -> bool:
+        return bool(self.torch.cuda.is_current_stream_capturing())
+
+    def adopt(self, array: Any) -> Any:
+        if isinstance(array, np.ndarray):
+            return self.torch.tensor(array, device=self.where)
+        tensor = array if isinstance(array, self.torch.Tensor) else self.torch.from_dlpack(array)
+        return tensor.detach().to(self.where)
+
+    def cast(self, array: Any, dtype: str) -> Any:
+        return array.to(getattr(self.torch, dtype))
+
+    def contiguous(self, array: Any) -> Any:
+        return array.contiguous()
+
+    def stack(self, arrays: list[Any]) -> Any:
+        return self.torch.stack(arrays)
+
+    def repeat(self, array: Any, times: int, axis: int) -> Any:
+        return array.repeat_interleave(times, axis)
+
+
+HOST = Memory()
+
+
+def gpu_memory(value: Any) -> Memory | None:
+    """Return the memory of a torch tensor or CuPy array on a GPU; None for anything else."""
+    torch, cupy = sys.modules.get("torch"), sys.modules.get("cupy")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return TorchMemory(torch, value.device) if value.device.type == "cuda" else None
+    if cupy is not None and isinstance(value, cupy.ndarray):
+        return CupyMemory(cupy, value.device.id)
+    return None

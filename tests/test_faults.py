@@ -1,0 +1,149 @@
+"""Faults put into the kernels on purpose: each must be caught by running a few pictures on emulated kernels."""
+
+import multiprocessing
+import os
+import re
+import shutil
+from pathlib import Path
+
+import emulated
+import emulator
+import numpy as np
+import pytest
+from conftest import matte, scene
+from test_imports import python
+
+from gpublur.backends import module
+from gpublur.editor import Editor
+
+pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
+
+TESTS = Path(__file__).parent
+CAUGHT = 77  # exit status
+PHOTO, MASK = (scene(70, 150) * 255).astype(np.uint8), matte(70, 150)
+JOBS = {
+    "gaussian": {"mode": "gaussian", "radius": 0.05, "mask": MASK},
+    "bokeh": {"mode": "bokeh", "radius": 0.03, "highlights": 0.5, "mask": MASK},
+    "box": {"mode": "bokeh", "radius": 0.05, "quality": "fast", "mask": MASK[1::4, 1::4]},  # R 8.3: factor 1
+    "refined": {"mode": "gaussian", "radius": 0.03, "mask": MASK[1::4, 1::4], "refine": True},
+}
+# What is wrong, where, and with what: text of the kernel and its replacement.
+FAULTS = {
+    "missing barrier between prefix sums and spans": (
+        "spans.cu", "    __syncthreads();\n    // The rows that count", "    // The rows that count",
+    ),
+    "missing barrier before the prefix sums are overwritten": (
+        "spans.cu", "      }\n    }\n    __syncthreads();\n  }\n  if (x >= columns)", "      }\n    }\n  }\n  if (x >= columns)",
+    ),
+    "missing barrier between tile and sums": (
+        "matte.cu", "    tile[k] = v;\n  }\n  __syncthreads();", "    tile[k] = v;\n  }",
+    ),
+    "a warp reads pixels that another lane has not loaded": (
+        "decimate.cu", "      __syncwarp();\n\n      Sum mine", "\n      Sum mine",
+    ),
+    "a warp stores pixels that another lane has not written": (
+        "composite.cu", "  __syncwarp();\n  store_segment", "  store_segment",
+    ),
+    "barrier that some threads have left": ("spans.cu", "  Cell<PLANES> sum[ROWS] = {};", "  if (x >= columns) return;\n  Cell<PLANES> sum[ROWS] = {};"),
+    "halo of the spans one cell short": ("spans.cu", "const int n = TILE + 2 * steps.reach;", "const int n = TILE + 2 * steps.reach - 1;"),
+    "taps one row off": ("separable.cu", "w[0] = __ldg(tap + ROWS - 1)", "w[0] = __ldg(tap + ROWS)"),
+    "halo of the guided filter": ("matte.cu", "% TILE_ACROSS - HALO;\n    float4 v", "% TILE_ACROSS - HALO + 1;\n    float4 v"),
+    "off by one in the span": ("spans.cu", "fetch_cell(centre + half + 1)", "fetch_cell(centre + half)"),
+    "off by one in the first pixel of a run": ("decimate.cu", "+ grid.first;                // first", "+ grid.first + 1; // first"),
+    "last row of the frame left out": ("decimate.cu", "y < grid.rows + grid.border)", "y < grid.rows + grid.border - 2)"),
+    "last partial cell": ("decimate.cu", "x < photo.width;", "x < photo.width - 1;"),
+    "swapped channels": ("composite.cu", "frame.up + part", "frame.up + frame.factor - 1 - part"),
+    "red for blue": ("decimate.cu", "code[c] = pixels.at(c, i)", "code[c] = pixels.at(2 - c, i)"),
+    "weight forgotten in one sum": ("decimate.cu", "cell.v[c] *= w;", "cell.v[c] *= c == 1 ? 1.f : w;"),
+    "subject enters the blur": ("decimate.cu", "fmaf(-glow.steep,", "fmaf(-0.5f * glow.steep,"),
+    "highlights not boosted": ("decimate.cu", "lum > glow.low)", "lum < glow.low)"),
+    "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
+    "background field upside down": ("composite.cu", "fmaf(fields.down, y, fields.top)", "fmaf(-fields.down, y, fields.top)"),
+    "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),
+    "tails of rows": ("pixel.cuh", "if (tail + lane < bytes)", "if (tail + lane + 1 < bytes)"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The kernels with entry points for 8-bit RGB alone: they compile in a fraction of the time."""
+    folder = tmp_path_factory.mktemp("lean") / "kernels"
+    shutil.copytree(module.folder(), folder)
+    header = (folder / "pixel.cuh").read_text()
+    start = header.index("#define FOR_EVERY_PICTURE(KERNEL)")
+    (folder / "pixel.cuh").write_text(header[:start] + "#define FOR_EVERY_PICTURE(KERNEL) KERNEL(uint8_t, uint8, 3)\n")
+    for source in folder.glob("*.cu"):
+        source.write_text(re.sub(r"^ENTRY\((1|(?!uint8)\w+, \w+)\)$", "", source.read_text(), flags=re.M))
+    return folder
+
+
+def outcome(folder, monkeypatch, order="forward"):
+    """The jobs' pictures with the kernels of a folder, or the emulator's error."""
+    monkeypatch.setattr(module, "folder", lambda: folder)
+    monkeypatch.setattr(emulator, "order", order)
+    editor = emulated.editor(monkeypatch)
+    try:
+        return [editor.blur_background(PHOTO, **job) for job in JOBS.values()]
+    except emulator.KernelError as error:
+        return str(error)
+
+
+def wrong(got, want):
+    return isinstance(got, str) or any(np.abs(a.astype(int) - b).max() > 1 for a, b in zip(got, want, strict=True))
+
+
+def edits():
+    """Pictures of all types and layouts, of sizes that end within a word, a warp and a block, through every kernel."""
+    editor = emulated.editor(pytest.MonkeyPatch(), sanitize=True)
+    rng = np.random.default_rng(0)
+    for i, (height, width) in enumerate([(37, 131), (1, 1), (5, 300), (66, 64)]):
+        colour, mask = rng.random((height, width, 4), np.float32), rng.random((height, width), np.float32).round()
+        for dtype in ("uint8", "uint16", "float16", "float32"):
+            picture = (colour * {"uint8": 255, "uint16": 65535}.get(dtype, 1)).astype(dtype)
+            picture = np.ascontiguousarray((picture, picture[..., :3], picture[..., 0], picture.transpose(2, 0, 1))[i])
+            options = {"layout": "CHW" if i == 3 else None}
+            for mode in ("gaussian", "bokeh"):
+                editor.blur_background(picture, mode, 0.05, mask=mask, **options)
+                editor.blur_background(picture, mode, 0.05, quality="fast", mask=mask[::3, ::3], refine=True, **options)
+            editor.remove_background(picture, mask=mask[::2, ::2], **options)
+            editor.remove_background(picture, "red", mask=mask, **options)
+    batch = np.stack([picture, picture])
+    editor.blur_background(batch, mask=np.stack([mask, mask]), layout="NCHW")
+
+
+def test_no_access_out_of_bounds_and_no_undefined_behaviour():
+    """The same kernels under AddressSanitizer and UBSan, which end the process at the first fault."""
+    python(f"import sys; sys.path.insert(0, {str(TESTS)!r}); import test_faults; test_faults.edits()",
+           **emulator.sanitizer_environment())  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def truth():
+    editor = Editor("cpu")
+    return [editor.blur_background(PHOTO, **job) for job in JOBS.values()]
+
+
+def test_the_kernels_as_they_are(folder, monkeypatch, truth):
+    for order in ("forward", "reverse", 3):
+        assert not wrong(outcome(folder, monkeypatch, order), truth)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_caught(folder, monkeypatch, truth, fault):
+    file, right, broken = FAULTS[fault]
+    text = (folder / file).read_text()
+    assert text.count(right) >= 1
+    (folder / file).write_text(text.replace(right, broken))
+
+    def look():  # in a process of its own: what overwrites memory may end it
+        caught = any(wrong(outcome(folder, monkeypatch, order), truth) for order in ("forward", "reverse"))
+        os._exit(CAUGHT if caught else 0)
+
+    try:
+        emulator.Module(folder / (file if file.endswith(".cu") else "composite.cu"))  # a fault has to compile
+        process = multiprocessing.get_context("fork").Process(target=look)
+        process.start()
+        process.join()
+    finally:
+        (folder / file).write_text(text)
+    assert process.exitcode == CAUGHT or process.exitcode < 0
