@@ -4,9 +4,16 @@ import emulated
 import emulator
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from gpublur import backends
 from gpublur.editor import Editor
+
+# `--hypothesis-profile=thorough` looks longer, and elsewhere each time.
+NO_HURRY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
+settings.register_profile("brief", max_examples=40, derandomize=True, database=None, **NO_HURRY)
+settings.register_profile("thorough", max_examples=1000, **NO_HURRY)
+settings.load_profile("brief")
 
 # Largest difference from the float64 reference, in 1/255 before rounding; with highlights 0, and boosted by 0.5.
 CONTRACT = {
@@ -57,3 +64,8 @@ def matte(height, width):
     y, x = np.mgrid[:height, :width]
     distance = np.hypot((y - 0.7 * height) / (0.35 * height + 1), (x - 0.45 * width) / (0.2 * width + 1))
     return np.clip((1.1 - distance) / 0.2, 0, 1).astype(np.float32)
+
+
+def find_ellipse(picture):
+    """A model for tests: `matte`, whatever the picture (1, 3, H, W) shows."""
+    return matte(*picture.shape[2:])

@@ -46,7 +46,9 @@ class FakeEditor:
         shape = (*pixels.shape[:2], 4 if color is None else 3)
         return np.full(shape, 7, pixels.dtype)
 
-    def segment(self, pixels: np.ndarray) -> np.ndarray:
+    def segment(self, pixels: Any) -> Any:
+        if isinstance(pixels, list):
+            return [self.segment(one) for one in pixels]
         return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
 
 
@@ -202,6 +204,118 @@ def test_refusals_come_before_the_first_file(tmp_path: Path, calls: list) -> Non
         assert message in result.stderr
     assert (files(tmp_path), calls) == (before, [])
     assert run("blur", sources[0], "-o", sources[2], "--overwrite").exit_code == 0
+
+
+def ask(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_edit_in_photorooms_words(tmp_path: Path, calls: list) -> None:
+    source = make(tmp_path / "a.jpg")
+    fields = '{"background.blur.mode": "gaussian", "removeBackground": "false", "padding": "0.1"}'
+    result = run("edit", source, "--request", ask(tmp_path / "r.json", fields), "-o", tmp_path / "b.png")
+    assert (result.exit_code, result.output) == (0, "Not supported, and left out: padding\n")
+    assert codec.decode(tmp_path / "b.png").icc is None
+    assert calls[0] == ("init", {"device": "auto", "model": "general"})
+    [(name, options)] = calls[1:]
+    assert (name, options["mode"], options["radius"]) == ("blur", "gaussian", 0.01)
+
+
+def test_edit_in_claids_words(tmp_path: Path, calls: list) -> None:
+    request = ask(tmp_path / "r.json", '{"operations": {"background": {"remove": true}}, "output": {"format": "webp"}}')
+    for source in ("a.jpg", "b.png"):
+        make(tmp_path / "in" / source)
+    assert run("edit", tmp_path / "in", "--request", request, "-o", tmp_path / "out").exit_code == 0
+    assert files(tmp_path / "out") == {"a.webp", "b.webp"}
+    assert calls[-1][1]["color"] == (255, 255, 255)
+
+
+def test_edit_writes_the_format_of_the_outputs_name(tmp_path: Path) -> None:
+    request = ask(tmp_path / "r.json", '{"operations": {"background": {"remove": true, "color": "transparent"}}}')
+    source = make(tmp_path / "a.png")
+    assert run("edit", source, "--request", request, "-o", tmp_path / "b.jpg").exit_code == 0
+    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)  # on white, not refused
+    assert run("edit", source, "--request", request, "-o", tmp_path / "c.webp").exit_code == 0
+    assert codec.decode(tmp_path / "c.webp").pixels.shape == (6, 8, 4)
+
+
+def test_edit_with_a_mask(tmp_path: Path, calls: list) -> None:
+    request = ask(tmp_path / "r.json", '{"operations": {"background": {"blur": true}}}')
+    mask = make(tmp_path / "m.png", PIXELS[..., 0])
+    run("edit", make(tmp_path / "a.png"), "--request", request, "-o", tmp_path / "b.png", "--mask", mask)
+    np.testing.assert_allclose(calls[-1][1]["mask"], PIXELS[..., 0] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("{", (), "r.json: is not JSON"),
+        ("[" * 100_000, (), "r.json: is not JSON"),
+        ("[]", (), "is not a JSON object"),
+        ('{"operations": {"background": {"blur": 1}}}', (), "operations.background.blur: must be true, false"),
+        ('{"background.blur.radius": 1}', (), "background.blur.radius: input should be less than or equal to 0.05"),
+        ("{}", ("--dialect", "claid"), "operations: field required"),
+        ('{"segmentation.prompt": "cup"}', (), "subject.prompt='cup': this installation has no model"),
+        ('{"export.format": "jpg"}', (), "names a PNG file, but JPEG is to be written"),
+    ],
+)
+def test_edit_refuses(tmp_path: Path, calls: list, text: str, options: tuple[str, ...], message: str) -> None:
+    request = ask(tmp_path / "r.json", text)
+    result = run("edit", make(tmp_path / "a.png"), "--request", request, "-o", tmp_path / "b.png", *options)
+    assert (result.exit_code, calls, files(tmp_path)) == (1, [], {"a.png", "r.json"})
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gpublur import server
+
+    started: list[server.Settings] = []
+    monkeypatch.setattr(server, "serve", started.append)
+    options = (
+        "--port",
+        9000,
+        "--max-megabytes",
+        2.5,
+        "--level",
+        "low",
+        0.005,
+        "--remote-host",
+        "a",
+        "--remote-host",
+        "b",
+    )
+    assert run("serve", "--no-keys", *options).exit_code == 0
+    [settings] = started
+    assert (settings.port, settings.max_body, settings.remote_hosts) == (9000, 2_500_000, ("a", "b"))
+    assert settings.levels == {"low": 0.005, "medium": 0.03, "high": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "keys=None: give a file of API keys"),
+        (("--no-keys", "--host", "0.0.0.0"), "no_keys=True needs a loopback host"),
+        (("--no-keys", "--max-megabytes", "nan"), "--max-megabytes=nan is not a number in (0, 1e+06]"),
+        (("--no-keys", "--level", "max", 0.01), "must name low, medium, high"),
+        (("--no-keys", "--level", "low", 0.06), "levels['low']=0.06 is not a number in (0, 0.05]"),
+    ],
+)
+def test_serve_refuses(monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str) -> None:
+    from gpublur import server
+
+    monkeypatch.setattr(server, "serve", lambda settings: pytest.fail("it started"))
+    result = run("serve", *options)
+    assert result.exit_code == 1
+    assert message in result.stderr
+
+
+def test_serve_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gpublur.server", None)
+    result = run("serve", "--no-keys")
+    assert result.exit_code == 1
+    assert "pip install 'gpublur[server]'" in result.stderr
 
 
 def test_models(monkeypatch: pytest.MonkeyPatch) -> None:

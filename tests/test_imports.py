@@ -14,20 +14,9 @@ import gpublur
 SOURCES = Path(gpublur.__file__).parent
 
 # Imports point down only. A package counts as one module, whose files may know each other.
-RANK = {
-    "edit": 0,
-    "memory": 0,
-    "optics": 1,
-    "arrays": 2,
-    "codec": 3,
-    "backends": 3,
-    "segmentation": 3,
-    "editor": 4,
-    "functions": 5,
-}
-RANK |= {"batch": 6, "cli": 7}
-# Who may import what is not ours; nobody else, and nothing else. `arrays` and `memory` find torch, CuPy and PIL in
-# sys.modules.
+RANK = {"edit": 0, "memory": 0, "optics": 1, "arrays": 2, "codec": 3, "framing": 3, "backends": 3, "segmentation": 3}
+RANK |= {"editor": 4, "execute": 5, "functions": 6, "dialects": 7, "batch": 7, "server": 8, "cli": 9}
+# Who may import what is not ours; nobody else, and nothing else. `arrays` and `memory` look into sys.modules instead.
 HOMES = {
     "numpy": set(RANK),
     "numba": {"backends"},
@@ -36,9 +25,11 @@ HOMES = {
     "segmentation_models_pytorch": {"segmentation"},
     "safetensors": {"segmentation"},
     "huggingface_hub": {"segmentation"},
-    "PIL": {"codec", "edit", "cli"},
+    "PIL": {"codec", "edit", "framing", "cli"},
     "imagecodecs": {"codec"},
     "click": {"cli"},
+    "pydantic": {"dialects"},
+    **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},
     "skimage": {"cli"},
 }
 

@@ -4,27 +4,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .edit import DeviceUnavailable, GpuBlurError, ImageFileError, InvalidArgument, ModelUnavailable
+    from .edit import (
+        BlurSpec,
+        DeviceUnavailable,
+        Edit,
+        GpuBlurError,
+        ImageFileError,
+        InvalidArgument,
+        ModelUnavailable,
+        NoSubject,
+        PictureTooLarge,
+        PromptUnsupported,
+        Resize,
+        Subject,
+    )
     from .editor import Editor
-    from .functions import blur_background, bokeh_blur, gaussian_blur, remove_background, segment
+    from .functions import apply, blur_background, bokeh_blur, gaussian_blur, remove_background, segment
 
 __version__ = "0.1.0"
 
 # Loaded at first use, so that `import gpublur` brings in neither torch nor numba.
 _HOME = {
     "Editor": "editor",
-    **dict.fromkeys(("blur_background", "bokeh_blur", "gaussian_blur", "remove_background", "segment"), "functions"),
     **dict.fromkeys(
-        ("DeviceUnavailable", "GpuBlurError", "ImageFileError", "InvalidArgument", "ModelUnavailable"), "edit"
+        ("apply", "blur_background", "bokeh_blur", "gaussian_blur", "remove_background", "segment"), "functions"
     ),
+    **dict.fromkeys(("BlurSpec", "Edit", "Resize", "Subject"), "edit"),
+    **dict.fromkeys(("DeviceUnavailable", "GpuBlurError", "ImageFileError", "InvalidArgument"), "edit"),
+    **dict.fromkeys(("ModelUnavailable", "NoSubject", "PictureTooLarge", "PromptUnsupported"), "edit"),
 }
 __all__ = [
+    "BlurSpec",
     "DeviceUnavailable",
+    "Edit",
     "Editor",
     "GpuBlurError",
     "ImageFileError",
     "InvalidArgument",
     "ModelUnavailable",
+    "NoSubject",
+    "PictureTooLarge",
+    "PromptUnsupported",
+    "Resize",
+    "Subject",
+    "apply",
     "blur_background",
     "bokeh_blur",
     "gaussian_blur",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
@@ -89,8 +90,10 @@ def check_destinations(destinations: Iterable[Path], *, overwrite: bool) -> None
             raise ImageFileError(f"{destination}: cannot be written: no permission to write in {folder}")
 
 
-def run(jobs: Iterable[Job], work: Callable[[Photo], Photo]) -> list[Failure]:
+def run(jobs: Iterable[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> list[Failure]:
     """Do the ``jobs`` in order, each through ``work``, and return those that failed.
+
+    The photos that ``work`` is given have the ``format`` that their results are written in.
 
     Whatever one picture raises ends only that picture, so that a night's work outlives the one nobody foresaw; but
     `DeviceUnavailable` and `ModelUnavailable`, from which no other picture would be spared, end the run.
@@ -98,8 +101,8 @@ def run(jobs: Iterable[Job], work: Callable[[Photo], Photo]) -> list[Failure]:
     failures = []
     for job in jobs:
         try:
-            photo = work(codec.decode(job.source))
-            save(job.destination, codec.encode(photo, codec.format_of(job.destination)))
+            photo = replace(codec.decode(job.source), format=codec.format_of(job.destination))
+            save(job.destination, codec.encode(work(photo), photo.format, quality=quality))
         except (DeviceUnavailable, ModelUnavailable):
             raise
         except Exception as error:

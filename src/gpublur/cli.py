@@ -1,8 +1,9 @@
-"""The command line: ``gpublur blur | remove | mask | models | doctor | demo``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo``."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -20,7 +21,7 @@ import numpy as np
 from . import __version__, batch, codec
 from .batch import Job
 from .codec import Photo
-from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument
+from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument, number
 from .edit import color as check_color
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
@@ -71,8 +72,11 @@ _pictures = _options(
     click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
 )
+_mask = click.option(
+    "--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."
+)
 _written = _options(
-    click.option("--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."),
+    _mask,
     click.option(
         "--format",
         type=click.Choice(codec.WRITTEN, case_sensitive=False),
@@ -145,6 +149,96 @@ def mask(inputs: Sequence[Path], output: Path, overwrite: bool, model: str, devi
     jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
     editor = _editor(device, model)
     _run(jobs, lambda photo: Photo(np.rint(editor.segment(photo.pixels) * 255).astype(np.uint8)))
+
+
+@main.command()
+@_pictures
+@_mask
+@click.option("--request", type=_FILE, required=True, help="JSON: Claid's body, or PhotoRoom's fields by dotted name.")
+@click.option("--dialect", type=click.Choice(["photoroom", "claid"]), help="Of the request; recognised by default.")
+def edit(
+    inputs: Sequence[Path],
+    output: Path,
+    overwrite: bool,
+    model: str,
+    device: str,
+    mask: Path | None,
+    request: Path,
+    dialect: str | None,
+) -> None:
+    """Edit each picture in INPUTS (files or directories) as a request in PhotoRoom's or Claid's words says.
+
+    A URL in the request is not looked at. EXIF is left out and colours become sRGB, as those APIs answer.
+    """
+    from . import dialects, execute
+
+    asked = dialects.read(_json(request), dialect)
+    if asked.unsupported:
+        click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
+    edit = execute.check(asked.edit)  # before the first picture, as above
+    jobs = batch.plan(inputs, output, format=edit.format, overwrite=overwrite)
+    matte = _matte(mask, jobs)
+    editor = _editor(device, execute.model_for(edit, model))
+
+    def work(photo: Photo) -> Photo:
+        return execute.develop(editor, execute.prepare(photo, edit), edit, mask=matte)
+
+    _run(jobs, work, quality=codec.QUALITY if edit.quality is None else edit.quality)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--keys", type=_FILE, help="A file of API keys, one on each line.")
+@click.option("--no-keys", is_flag=True, help="Ask for no key; only on a loopback host.")
+@click.option("--device", "devices", multiple=True, default=["auto"], help="May be given several times.")
+@click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
+@click.option(
+    "--remote-host", "remote_hosts", multiple=True, help="Fetch pictures by URL from this host; several times."
+)
+@click.option("--max-megabytes", type=float, default=30, show_default=True, help="Of a request.")
+@click.option("--max-megapixels", type=float, default=50, show_default=True, help="Of a picture, and of a result.")
+@click.option("--max-waiting", type=int, default=64, show_default=True, help="Requests; more are refused with 429.")
+@click.option("--max-batch", type=int, default=8, show_default=True, help="Pictures that go to the model together.")
+@click.option("--upload-seconds", type=float, default=60, show_default=True, help="For a request to arrive.")
+@click.option("--work-seconds", type=float, default=60, show_default=True, help="From then to the answer.")
+@click.option("--store-megabytes", type=float, default=1000, show_default=True, help="Of results kept for tmp_url.")
+@click.option("--store-hours", type=float, default=24, show_default=True, help="How long they are kept.")
+@click.option("--level", "levels", type=(str, float), multiple=True, help="Radius of a blur level of Claid's.")
+def serve(
+    devices: Sequence[str],
+    remote_hosts: Sequence[str],
+    max_megabytes: float,
+    max_megapixels: float,
+    store_megabytes: float,
+    store_hours: float,
+    levels: Sequence[tuple[str, float]],
+    **settings: Any,
+) -> None:
+    """Answer PhotoRoom's and Claid's requests on this machine, until stopped.
+
+    Needs 'gpublur[server]'. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
+    """
+    try:
+        from .dialects import claid
+        from .server import Settings
+        from .server import serve as run
+    except ImportError as error:
+        raise click.ClickException(
+            f"the server's libraries are missing ({error}): pip install 'gpublur[server]'"
+        ) from error
+    run(
+        Settings(
+            devices=tuple(devices),
+            remote_hosts=tuple(remote_hosts),
+            max_body=_millions("--max-megabytes", max_megabytes),
+            max_pixels=_millions("--max-megapixels", max_megapixels),
+            store_bytes=_millions("--store-megabytes", store_megabytes),
+            store_seconds=store_hours * 3600,
+            levels=claid.LEVELS | dict(levels),
+            **settings,
+        )
+    )
 
 
 @main.command()
@@ -223,11 +317,24 @@ def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
     return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
 
 
-def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo]) -> None:
+def _millions(name: str, value: float) -> int:
+    return round(number(name, value, 0, 1e6, above=True) * 1e6)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise InvalidArgument(f"--request {path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, or nested without end
+        raise InvalidArgument(f"--request {path}: is not JSON: {error}") from error
+
+
+def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> None:
     """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
     bar = click.progressbar(jobs, file=sys.stderr) if len(jobs) > 1 else nullcontext(jobs)
     with bar as todo:
-        failures = batch.run(todo, work)
+        failures = batch.run(todo, work, quality=quality)
     if failures:
         lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
         raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")

@@ -6,14 +6,14 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .edit import GpuBlurError, ImageFileError, InvalidArgument, choice, number
+from .edit import ImageFileError, InvalidArgument, PictureTooLarge, choice, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +122,9 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     Raises
     ------
     ImageFileError
-        Unreadable, empty, not a picture, truncated, broken, or too large; the message names the file.
+        Unreadable, empty, not a picture, truncated or broken; the message names the file.
+    PictureTooLarge
+        More pixels than ``max_pixels``.
     """
     name = "picture" if isinstance(source, bytes) else str(source)
     try:
@@ -135,10 +137,10 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         image = _open(data)
         if image.width * image.height > max_pixels:
             size = f"{image.width} x {image.height}"
-            raise ImageFileError(f"is {size} pixels, more than the limit of {max_pixels / 1e6:g} million")
+            raise PictureTooLarge(f"is {size} pixels, more than the limit of {max_pixels / 1e6:g} million")
         pixels = _pixels(image, data)
-    except GpuBlurError as error:
-        raise ImageFileError(f"{name}: {error}") from None
+    except ImageFileError as error:
+        raise type(error)(f"{name}: {error}") from None
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
         raise ImageFileError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
     orientation, exif = _exif(image)
@@ -183,12 +185,41 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
         if deep and format == "PNG":
             return _encode_png16(photo)
         if deep and not (format == "TIFF" and pixels.ndim == 2):
-            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+            pixels = eight_bits(pixels)
         out = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(out, format, **options)
     except Exception as error:
         raise ImageFileError(f"cannot be written as {format}: {error}") from error
     return out.getvalue()
+
+
+def to_srgb(photo: Photo) -> Photo:
+    """Return the photo in sRGB and without a profile; one whose profile is sRGB, or broken, keeps its values.
+
+    Pixels that are converted become 8-bit.
+    """
+    from PIL import Image, ImageCms
+
+    if photo.icc is None:
+        return photo
+    pixels = eight_bits(photo.pixels)
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(photo.icc))
+        if "srgb" in (ImageCms.getProfileDescription(own) or "").lower():
+            return replace(photo, icc=None)
+        image = Image.fromarray(pixels[..., :3] if pixels.ndim == 3 else pixels)
+        intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+        colours = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), intent, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return replace(photo, icc=None)
+    alpha = pixels[..., 3:] if pixels.ndim == 3 else pixels[..., None][..., :0]
+    return replace(photo, pixels=np.concatenate([np.asarray(colours), alpha], axis=2), icc=None)
+
+
+def eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _open(data: bytes) -> ImageFile:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any, Literal
 
 Mode = Literal["gaussian", "bokeh"]
 Quality = Literal["fast", "high", "exact"]
 Refine = Literal["auto"] | bool
+Focus = Literal["uniform", "linear"]
+Fit = Literal["crop", "bounds", "cover", "canvas"]
+Paint = tuple[int, int, int, int]  # red, green, blue, opacity in 0..255
 
 MODES: tuple[Mode, ...] = ("bokeh", "gaussian")
 QUALITIES: tuple[Quality, ...] = ("fast", "high", "exact")
+FOCUSES: tuple[Focus, ...] = ("uniform", "linear")
+FITS: tuple[Fit, ...] = ("crop", "bounds", "cover", "canvas")
 MAX_RADIUS = 0.05
 DEFAULT_RADIUS = 0.01
 DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies keep their tone
@@ -30,12 +36,24 @@ class ImageFileError(GpuBlurError, OSError):
     """A file cannot be read as a picture, or cannot be written."""
 
 
+class PictureTooLarge(ImageFileError):
+    """A picture has, or would get, more pixels than are allowed."""
+
+
+class NoSubject(GpuBlurError, ValueError):
+    """No subject was found in the picture, and the edit needs one."""
+
+
 class DeviceUnavailable(GpuBlurError, RuntimeError):
     """The device that was asked for cannot run here; the message gives the reason."""
 
 
 class ModelUnavailable(GpuBlurError, RuntimeError):
     """A segmentation model is unknown, or its weights or libraries are missing or broken."""
+
+
+class PromptUnsupported(ModelUnavailable):
+    """The subject is described in words, and no model here understands them."""
 
 
 def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
@@ -114,33 +132,180 @@ def flag(name: str, value: Any) -> bool:
     return value
 
 
-def color(name: str, value: Any) -> tuple[float, float, float]:
-    """Return a colour as display-referred (r, g, b) in [0, 1].
+def paint(name: str, value: Any) -> Paint | None:
+    """Return a colour as integers (red, green, blue, opacity), or None where it is fully transparent.
 
     Parameters
     ----------
     name : str
         The argument's name, for the message.
-    value : str or sequence of 3 ints
-        A CSS name or hex notation as Pillow reads them (``"white"``, ``"#C5C6FF"``), or three integers in 0..255.
+    value : str, sequence of 3 or 4 ints, or None
+        A CSS name or hex notation as Pillow reads them (``"white"``, ``"#C5C6FF"``, ``"#C5C6FF80"``),
+        ``"transparent"``, or integers in 0..255.
     """
+    rgb: tuple[Any, ...]
+    if value is None or (isinstance(value, str) and value == "transparent"):
+        return None
     if isinstance(value, str):
         from PIL import ImageColor
 
-        rgb: tuple[Any, ...]
         try:
             rgb = ImageColor.getrgb(value)
         except ValueError:
-            raise InvalidArgument(f"{name}={value!r} is not a colour: use a CSS name or #RRGGBB") from None
-        if len(rgb) == 4 and rgb[3] != 255:
-            raise InvalidArgument(f"{name}={value!r} is not opaque: use #RRGGBB, or None for a transparent background")
-        rgb = rgb[:3]
+            raise InvalidArgument(f"{name}={value!r} is not a colour: use a CSS name, #RRGGBB or #RRGGBBAA") from None
     else:
         try:
             rgb = tuple(value)
         except TypeError:
             rgb = ()
     whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in rgb)
-    if len(rgb) != 3 or not whole or not all(0 <= v <= 255 for v in rgb):
-        raise InvalidArgument(f"{name}={value!r} is not a CSS colour or three integers in 0..255")
-    return rgb[0] / 255, rgb[1] / 255, rgb[2] / 255
+    if len(rgb) not in (3, 4) or not whole or not all(0 <= v <= 255 for v in rgb):
+        raise InvalidArgument(f"{name}={value!r} is not a CSS colour or three integers in 0..255 (four with opacity)")
+    red, green, blue, opacity = (*map(int, rgb), 255)[:4]
+    return (red, green, blue, opacity) if opacity else None
+
+
+def color(name: str, value: Any) -> tuple[float, float, float]:
+    """Return an opaque colour, which `paint` reads, as display-referred (r, g, b) in [0, 1]."""
+    rgba = paint(name, value)
+    if rgba is None or rgba[3] < 255:
+        raise InvalidArgument(f"{name}={value!r} is not opaque: use #RRGGBB, or None for a transparent background")
+    return rgba[0] / 255, rgba[1] / 255, rgba[2] / 255
+
+
+@dataclass(frozen=True)
+class Subject:
+    """How the subject of an edit is found.
+
+    Parameters
+    ----------
+    category : str
+        A hint, the name of a segmentation model; where no model of that name is registered, ``"general"`` serves.
+    prompt, negative_prompt : str, optional
+        What the subject is, or is not, in words. No model of today understands them: `PromptUnsupported`.
+    use_alpha : bool
+        Take the picture's own transparency, where it has any, for the subject's matte.
+    """
+
+    category: str = "general"
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    use_alpha: bool = False
+
+    def checked(self) -> Subject:
+        """Return the same, checked."""
+        for name in ("category", "prompt", "negative_prompt"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) and value) and (value is not None or name == "category"):
+                raise InvalidArgument(f"subject.{name}={value!r} is not a text")
+        flag("subject.use_alpha", self.use_alpha)
+        return self
+
+
+@dataclass(frozen=True)
+class Resize:
+    """The size of a result.
+
+    Parameters
+    ----------
+    width, height : int, str or None
+        Pixels; ``"200%"`` of the input's side; ``"auto"``, as the other side and the proportions make it; or None:
+        the side of what is resized where ``fit`` is ``"crop"``, else as ``"auto"``.
+    fit : {"crop", "bounds", "cover", "canvas"}
+        Proportions are always kept. ``crop``: cover width x height and cut off what is over, on both sides alike;
+        ``bounds``: the largest picture within them; ``cover``: the smallest that covers them; ``canvas``: as
+        ``bounds``, in the middle of a canvas of exactly that size, its rest filled with the edit's colour.
+    """
+
+    width: int | str | None = None
+    height: int | str | None = None
+    fit: Fit = "crop"
+
+    def checked(self) -> Resize:
+        """Return the same, checked."""
+        choice("resize.fit", self.fit, FITS)
+        for name, value in (("width", self.width), ("height", self.height)):
+            side(f"resize.{name}", value)
+        if self.width in (None, "auto") and self.height in (None, "auto"):
+            raise InvalidArgument("resize.width and resize.height are both left open: give at least one of them")
+        return self
+
+
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)%", re.ASCII)
+
+
+def side(name: str, value: Any) -> int | float | None:
+    """Return pixels as an int, a percentage as a float fraction, None for None and ``"auto"``."""
+    percent = PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if value is None or value == "auto":
+        return None
+    if percent and float(percent[1]) > 0:
+        return float(percent[1]) / 100
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0:
+        return int(value)
+    raise InvalidArgument(f"{name}={value!r} is not a whole number of pixels above 0, a percentage or 'auto'")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Everything that is asked of one picture; the editor does it in one pass over one matte.
+
+    Parameters
+    ----------
+    remove : bool
+        Remove the background. Not together with ``blur``.
+    color : str or ints, optional
+        What shows wherever the result would be transparent: where the background was, where the picture itself is
+        transparent, and beside it on a larger canvas. See `paint`; None: nothing. A file format without transparency
+        shows white there.
+    blur : BlurSpec, optional
+        Blur the background.
+    focus : {"uniform", "linear"}
+        In soft edges of the subject: one radius, or a radius that falls linearly as the matte rises.
+    subject : Subject
+        What the subject is.
+    clip : bool
+        Cut the result to the bounds of the subject.
+    resize : Resize, optional
+        The size of the result; by default the input's, or that of the clipped region.
+    format : str, optional
+        Of a result that is written: a key of `codec.FORMATS`, by default the input's.
+    quality : int, optional
+        Of JPEG, WebP and AVIF, 1 to 100.
+    srgb : bool
+        Convert a picture with another colour profile to sRGB, 8 bits; otherwise the profile is kept.
+    metadata : bool
+        Keep the EXIF block.
+    """
+
+    remove: bool = False
+    color: Any = None
+    blur: BlurSpec | None = None
+    focus: Focus = "uniform"
+    subject: Subject = field(default_factory=Subject)
+    clip: bool = False
+    resize: Resize | None = None
+    format: str | None = None
+    quality: int | None = None
+    srgb: bool = False
+    metadata: bool = True
+
+    def checked(self) -> Edit:
+        """Return the edit with every value checked and the colour as `paint` gives it; else raise `InvalidArgument`."""
+        for name in ("remove", "clip", "srgb", "metadata"):
+            flag(name, getattr(self, name))
+        for name, kind in (("blur", BlurSpec), ("resize", Resize), ("subject", Subject)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) and (value is not None or name == "subject"):
+                raise InvalidArgument(f"{name}={value!r} is not a {kind.__name__}")
+        choice("focus", self.focus, FOCUSES)
+        if self.remove and self.blur is not None:
+            raise InvalidArgument("remove=True and blur exclude each other: no background would be left to blur")
+        return replace(
+            self,
+            color=paint("color", self.color),
+            blur=self.blur and self.blur.checked(),
+            subject=self.subject.checked(),
+            resize=self.resize and self.resize.checked(),
+            quality=None if self.quality is None else int(number("quality", self.quality, 1, 100)),
+        )

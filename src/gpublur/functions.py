@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from . import edit
-from .edit import Mode, Quality, Refine
+from . import edit, execute
+from .edit import Edit, Mode, Quality, Refine
 from .editor import Editor
 
 kept = lru_cache(maxsize=8)(Editor)
@@ -145,3 +145,33 @@ def bokeh_blur(
         image, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
         linear_light=linear_light, layout=layout,
     )  # fmt: skip
+
+
+def apply(
+    image: Any,
+    edit: Edit,
+    *,
+    mask: Any = None,
+    layout: str | None = None,
+    device: str = "auto",
+    model: Any = "general",
+) -> Any:
+    """Do everything that an `Edit` asks: remove or blur the background, clip, paint behind, resize.
+
+    Its ``format``, ``quality``, ``srgb`` and ``metadata`` are of files and mean nothing here. Clipping, painting and
+    resizing are done in this machine's memory, where the pictures must be.
+
+    Parameters
+    ----------
+    edit : Edit
+        What is asked. Where its category is a registered model, that one is taken instead of ``model``.
+    image, mask, layout, device, model
+        See `blur_background`.
+
+    Raises
+    ------
+    NoSubject
+        The background is to be removed, or the picture clipped, and there is no subject.
+    """
+    model = execute.model_for(edit, model)
+    return execute.apply(warm(device, model), image, edit, mask=mask, layout=layout)

@@ -1,0 +1,99 @@
+"""What all dialects share: what a request becomes, how it is refused, and colours in hexadecimal notation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..edit import Edit, GpuBlurError, InvalidArgument, ModelUnavailable, PictureTooLarge, PromptUnsupported
+
+NO_WORDS = "this installation has no model that finds a subject by words"
+HEX = re.compile(r"#?([0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was understood.
+
+    Attributes
+    ----------
+    edit : Edit
+        What it asks for.
+    url : str, optional
+        Where it says that the picture is.
+    unsupported : tuple of str
+        Fields that mean nothing here, and were left out.
+    """
+
+    edit: Edit
+    url: str | None = None
+    unsupported: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is no picture: the HTTP status and the JSON body, in a dialect's own shape."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class Declined(GpuBlurError):
+    """A request that is not looked at, or not finished: its HTTP status and the reason."""
+
+    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(reason)
+        self.status, self.headers = status, headers or {}
+
+
+class BadRequest(InvalidArgument):
+    """A request that breaks its dialect's rules: for every field, by its dotted name, what is wrong with it."""
+
+    def __init__(self, faults: dict[str, list[str]]) -> None:
+        super().__init__(in_words(faults))
+        self.faults = faults
+
+
+def status_and_message(error: Exception) -> tuple[int, str]:
+    """Return the HTTP status of an error, 422 where the request is to blame, and what may be said of it."""
+    if isinstance(error, Declined):
+        return error.status, str(error)
+    if isinstance(error, PictureTooLarge):
+        return 413, about_picture(error)
+    if isinstance(error, ModelUnavailable) and not isinstance(error, PromptUnsupported):
+        return 503, "the segmentation model cannot work; the server's log has the reason"
+    if isinstance(error, GpuBlurError):
+        return 422, about_picture(error)
+    return 500, "an unexpected error occurred; the server's log has the reason"
+
+
+def about_picture(error: Exception) -> str:
+    return str(error).removeprefix("picture: ")  # codec's name for what came as bytes
+
+
+def in_words(faults: dict[str, list[str]]) -> str:
+    return ". ".join(f"{name}: {', '.join(faults[name])}" if name else ", ".join(faults[name]) for name in faults)
+
+
+def bad_request(error: ValidationError, whole: str) -> BadRequest:
+    """Return pydantic's complaints by the dotted names of the fields, each with what was given.
+
+    What is wrong with the request as a whole goes by the name ``whole``.
+    """
+    faults: dict[str, list[str]] = {}
+    for fault in error.errors(include_url=False, include_context=False):
+        words = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] != "extra_forbidden" and not isinstance(fault["input"], Mapping):
+            words += f", not {fault['input']!r:.60}"
+        faults.setdefault(".".join(map(str, fault["loc"])) or whole, []).append(words[:1].lower() + words[1:])
+    return BadRequest(faults)
+
+
+def hexadecimal(value: str) -> str | None:
+    """Return the colour as ``#...`` if it is in hexadecimal notation, with or without its ``#``."""
+    match = HEX.fullmatch(value)
+    return f"#{match[1]}" if match else None

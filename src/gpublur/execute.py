@@ -1,0 +1,168 @@
+"""An `Edit` on pictures: one matte for each, then everything that is asked, in one fixed order.
+
+prepare -> find_mattes -> finish: remove | blur, clip, paint behind, resize -> write
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import arrays, codec, framing, segmentation
+from .arrays import Picture
+from .codec import FORMATS, WRITTEN, Photo
+from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge, PromptUnsupported
+from .editor import Editor
+from .framing import Pixels
+
+Matte = NDArray[np.float32]  # (H, W) in [0, 1]
+
+WHITE: Paint = (255, 255, 255, 255)
+
+
+def check(edit: Edit) -> Edit:
+    """Return the edit checked, `Edit.checked`, and refuse what no model here can do.
+
+    Raises
+    ------
+    PromptUnsupported
+        The subject is described in words.
+    InvalidArgument
+        Whatever else is wrong.
+    """
+    edit = edit.checked()
+    if edit.format is not None:
+        codec.check_written(edit.format, alpha=False)
+    for name in ("prompt", "negative_prompt"):
+        words = getattr(edit.subject, name)
+        if words is not None:
+            raise PromptUnsupported(
+                f"subject.{name}={words!r}: this installation has no model that finds a subject by words; leave it out"
+            )
+    return edit
+
+
+def model_for(edit: Edit, default: Any = "general") -> Any:
+    """Return the model that an edit's category names; ``default`` serves where none of that name is registered."""
+    named = {row.name for row in segmentation.models()} - {"general"}
+    return edit.subject.category if edit.subject.category in named else default
+
+
+def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: str | None = None) -> Any:
+    """Apply an edit to pictures of any kind that `Editor` takes; see `gpublur.apply`."""
+    edit = check(edit)
+    batch = arrays.read(image, layout)
+    pixels = [picture.interleaved() for picture in batch.pictures]
+    mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, batch.pictures)
+    results = [finish(editor, one, edit, matte) for one, matte in zip(pixels, mattes, strict=True)]
+    if not isinstance(image, (list, tuple)) and len({result.shape for result in results}) > 1:
+        raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
+    return batch.give([np.moveaxis(r, 2, 0) if p.planar else r for r, p in zip(results, batch.pictures, strict=True)])
+
+
+def prepare(photo: Photo, edit: Edit) -> Photo:
+    """Return a decoded photo in the colours, and meant for the format, that the edit asks for."""
+    if edit.srgb:
+        photo = codec.to_srgb(photo)
+    own = photo.format if photo.format in WRITTEN else "PNG"
+    return replace(photo, format=edit.format or own, exif=photo.exif if edit.metadata else None)
+
+
+def develop(editor: Editor, photo: Photo, edit: Edit, *, mask: Any = None, max_pixels: int = codec.MAX_PIXELS) -> Photo:
+    """Return the edited photo.
+
+    Parameters
+    ----------
+    photo : Photo
+        As `prepare` returns it.
+    edit : Edit
+        As `check` returns it.
+    mask : optional
+        A ready matte instead of the model, as in `gpublur.blur_background`.
+    max_pixels : int
+        Larger results are refused before they are made.
+    """
+    pixels = three_axes(photo)
+    [matte] = find_mattes(editor, [pixels], [edit]) if mask is None else fitted(mask, arrays.read(pixels).pictures)
+    pixels = finish(editor, pixels, edit, matte, max_pixels=max_pixels)
+    if pixels.shape[2] == 4 and not FORMATS[photo.format].alpha:
+        pixels = framing.paint_behind(pixels, WHITE)
+    return replace(photo, pixels=np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def write(photo: Photo, edit: Edit) -> bytes:
+    """Encode an edited photo."""
+    return codec.encode(photo, quality=codec.QUALITY if edit.quality is None else edit.quality)
+
+
+def fitted(mask: Any, pictures: Sequence[Picture]) -> list[Matte | None]:
+    """Return the masks that a caller gives as mattes, each of the size of its picture."""
+    masks = arrays.read_mask(mask, pictures)
+    return [framing.draw(framing.matte_of(m)[..., None], p.size)[..., 0] for m, p in zip(masks, pictures, strict=True)]
+
+
+def three_axes(photo: Photo) -> Pixels:
+    """Return a photo's pixels as (H, W, C)."""
+    return photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None]
+
+
+def find_mattes(editor: Editor, pictures: Sequence[Pixels], edits: Sequence[Edit]) -> list[Matte | None]:
+    """Return the matte of each picture, of all in one call of the model; None where the edit has no use for one."""
+    mattes: list[Matte | None] = [None] * len(pictures)
+    unknown = []
+    for i, (pixels, edit) in enumerate(zip(pictures, edits, strict=True)):
+        if edit.remove or edit.blur is not None or edit.clip:
+            if shaped_by_itself(pixels, edit):
+                mattes[i] = framing.matte_of(pixels[..., 3])
+            else:
+                unknown.append(i)
+    found = editor.segment([pictures[i] for i in unknown]) if unknown else []
+    for i, matte in zip(unknown, found, strict=True):
+        mattes[i] = matte
+    return mattes
+
+
+def finish(
+    editor: Editor, pixels: Pixels, edit: Edit, matte: Matte | None, *, max_pixels: int = codec.MAX_PIXELS
+) -> Pixels:
+    """Do everything that a checked edit asks of one picture (H, W, C), whose matte is known."""
+    original = pixels.shape[:2]
+    region = slice(0, original[0]), slice(0, original[1])
+    if matte is not None and (edit.remove or edit.clip):
+        subject = framing.bounds(matte)  # raises where there is none: a removal would leave nothing
+        region = subject if edit.clip else region
+    size = tuple(part.stop - part.start for part in region)
+    frame = framing.frame(size, original, edit.resize) if edit.resize else framing.Frame(size, size)
+    for height, width in frame:
+        if height * width > max_pixels:
+            limit = f"the limit of {max_pixels / 1e6:g} million"
+            raise PictureTooLarge(f"{edit.resize} makes {width} x {height} pixels, more than {limit}")
+    if edit.remove and not shaped_by_itself(pixels, edit):
+        opaque = edit.color is not None and edit.color[3] == 255
+        pixels = editor.remove_background(pixels, edit.color[:3] if opaque else None, mask=matte)
+    elif edit.blur is not None:
+        pixels = blurred(editor, pixels, edit.blur, edit.focus, matte)
+    pixels = pixels[region]
+    if edit.color is not None and pixels.shape[2] == 4:
+        pixels = framing.paint_behind(pixels, edit.color)
+    return framing.put(framing.draw(pixels, frame.drawn), frame.canvas, edit.color)
+
+
+def shaped_by_itself(pixels: Pixels, edit: Edit) -> bool:
+    """Return whether the picture's own transparency is the matte."""
+    return edit.subject.use_alpha and framing.transparent(pixels)
+
+
+def blurred(editor: Editor, pixels: Pixels, spec: BlurSpec, focus: Focus, matte: Matte | None) -> Pixels:
+    """Return the picture with its background blurred; see `Edit` for the focus."""
+    full = editor.blur_background(pixels, **asdict(spec), mask=matte)
+    if focus == "uniform" or matte is None:
+        return full
+    # A blur of its own radius for each pixel costs too much. Between none, half and all of the radius, the results
+    # are mixed: in soft edges, which are narrow, nobody sees the difference.
+    half = editor.blur_background(pixels, **asdict(replace(spec, radius=spec.radius / 2)), mask=matte)
+    return framing.ramp((pixels, half, full), matte)

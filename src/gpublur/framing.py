@@ -1,0 +1,158 @@
+"""What happens to a finished picture: clipped, painted behind, resampled, put on a canvas. All on the host."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import optics
+from .edit import NoSubject, Paint, Resize, side
+
+Pixels = NDArray[Any]  # (H, W, C), C in 1, 3, 4, straight alpha
+
+EDGE = 0.1  # the least matte that counts as subject where a picture is clipped
+SUBJECT = 0.5  # the least matte that some pixel must reach
+LEVELS = 65536
+
+
+class Frame(NamedTuple):
+    """How large a picture is drawn, and the canvas in whose middle it is put; both (height, width)."""
+
+    drawn: tuple[int, int]
+    canvas: tuple[int, int]
+
+
+def bounds(matte: NDArray[np.float32]) -> tuple[slice, slice]:
+    """Return the rows and columns that the subject takes.
+
+    Raises
+    ------
+    NoSubject
+        If nowhere in the picture the matte reaches `SUBJECT`.
+    """
+    if matte.max() < SUBJECT:
+        raise NoSubject("no subject was found in the picture")
+    inside = matte > EDGE
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
+def frame(region: tuple[int, int], original: tuple[int, int], resize: Resize) -> Frame:
+    """Return how a region of a picture is drawn, see `Resize`.
+
+    Parameters
+    ----------
+    region, original : (height, width)
+        Of what is drawn, and of the whole picture, of whose sides percentages are.
+    """
+    asked = []
+    for name, own, whole in (("height", region[0], original[0]), ("width", region[1], original[1])):
+        value = getattr(resize, name)
+        pixels = side(f"resize.{name}", value)
+        if isinstance(pixels, float):
+            pixels = max(1, round(pixels * whole))
+        asked.append(own if value is None and resize.fit == "crop" else pixels)
+    scales = [pixels / own for pixels, own in zip(asked, region, strict=True) if pixels is not None]
+    scale = max(scales) if resize.fit in ("crop", "cover") else min(scales)
+    height, width = (max(1, round(own * scale)) for own in region)
+    canvas = (asked[0] or height, asked[1] or width) if resize.fit in ("crop", "canvas") else (height, width)
+    return Frame((height, width), canvas)
+
+
+def paint_behind(pixels: Pixels, paint: Paint) -> Pixels:
+    """Return a picture with alpha over a colour, blended in linear light; without alpha where the colour is opaque."""
+    top, opacity = top_of(pixels.dtype), paint[3] / 255
+    channels = 3 if paint[3] == 255 else 4
+    out = pixels[..., :channels].copy()
+    out[pixels[..., 3] == 0] = stored(np.array(paint[:channels], np.float32) / 255, pixels.dtype)
+    soft = np.nonzero((pixels[..., 3] > 0) & (pixels[..., 3] < top))
+    values = pixels[soft].astype(np.float32) / top
+    alpha = values[:, 3:]
+    total = alpha + (1 - alpha) * opacity
+    light = alpha * optics.decode(values[:, :3]) + (total - alpha) * optics.decode(np.array(paint[:3]) / 255)
+    mixed = np.concatenate([encode(light / total), total], axis=1)
+    out[soft] = stored(mixed[:, :channels], pixels.dtype)
+    return out
+
+
+def ramp(steps: tuple[Pixels, Pixels, Pixels], matte: NDArray[np.float32]) -> Pixels:
+    """Return the last of three pictures, but in soft edges a mix in linear light: the first where the matte nears 1.
+
+    The third is written into. Opacity is left alone.
+    """
+    out = steps[-1]
+    rows, columns = np.nonzero((matte > 0) & (matte < 1))
+    colours = slice(0, min(3, out.shape[2]))
+    first, second, third = (optics.decode(step[rows, columns, colours] / top_of(step.dtype)) for step in steps)
+    t = 2 * (1 - matte[rows, columns][:, None])
+    light = np.where(t < 1, first + t * (second - first), second + (t - 1) * (third - second))
+    out[rows, columns, colours] = stored(encode(light), out.dtype)
+    return out
+
+
+def transparent(pixels: Pixels) -> bool:
+    """Return whether anything of the picture is not opaque."""
+    return pixels.shape[2] == 4 and bool(pixels[..., 3].min() < top_of(pixels.dtype))
+
+
+def matte_of(plane: NDArray[Any]) -> NDArray[np.float32]:
+    """Return a mask or an alpha channel (h, w) as float32 in [0, 1]."""
+    return np.ascontiguousarray(plane, np.float32) / np.float32(top_of(plane.dtype))
+
+
+def draw(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return the picture resampled to (height, width) by Lanczos' filter, its colours weighted by their opacity."""
+    from PIL import Image
+
+    if pixels.shape[:2] == size:
+        return pixels
+    values = pixels.astype(np.float32) / top_of(pixels.dtype)
+    if values.shape[2] == 4:
+        values[..., :3] *= values[..., 3:]
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(values, 2, 0)]
+    drawn = np.stack([np.asarray(p.resize(size[::-1], Image.Resampling.LANCZOS)) for p in planes], axis=2)
+    if drawn.shape[2] == 4:
+        drawn[..., :3] /= np.maximum(drawn[..., 3:], 1e-6)
+    return stored(np.clip(drawn, 0, 1), pixels.dtype)
+
+
+def put(pixels: Pixels, canvas: tuple[int, int], paint: Paint | None) -> Pixels:
+    """Return the picture in the middle of a canvas: cut where it is larger, filled with the colour where smaller."""
+    margins = [(have - want) // 2 for have, want in zip(pixels.shape, canvas, strict=False)]
+    (top, left), (height, width) = (max(0, m) for m in margins), canvas
+    pixels = pixels[top : top + height, left : left + width]
+    if pixels.shape[:2] == canvas:
+        return pixels
+    paint = paint or (0, 0, 0, 0)
+    pixels = with_channels(pixels, 4 if paint[3] < 255 else max(3, pixels.shape[2]))
+    fill = stored(np.array(paint[: pixels.shape[2]], np.float32) / 255, pixels.dtype)
+    out = np.full((*canvas, pixels.shape[2]), fill, pixels.dtype)
+    top, left = (max(0, -m) for m in margins)
+    out[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+    return out
+
+
+def with_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Return the picture with 3 or 4 channels: grey three times, opaque."""
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    if pixels.shape[2] < channels:
+        opaque = np.full((*pixels.shape[:2], 1), top_of(pixels.dtype), pixels.dtype)
+        pixels = np.concatenate([pixels, opaque], axis=2)
+    return pixels
+
+
+def top_of(dtype: np.dtype[Any]) -> int:
+    return np.iinfo(dtype).max if dtype.kind == "u" else 1
+
+
+def stored(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return values in [0, 1] as the dtype holds them."""
+    return (np.rint(values * top_of(dtype)) if dtype.kind == "u" else values).astype(dtype)
+
+
+def encode(light: NDArray[Any]) -> NDArray[Any]:
+    """Return display values of linear light, by reading the decoder's table backwards."""
+    return np.interp(light, optics.decode_table(LEVELS, True), np.linspace(0, 1, LEVELS))

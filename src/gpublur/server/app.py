@@ -1,0 +1,201 @@
+"""The routes: PhotoRoom's, Claid's, and those that every service has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from fastapi.exception_handlers import http_exception_handler
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from .. import __version__, dialects
+from ..codec import FORMATS
+from ..dialects import BadRequest, Declined, claid, photoroom
+from . import pages, remote
+from .batcher import Batcher
+from .desk import Desk, Edited, Picture
+from .door import Door, dialect_of, refusal
+from .keys import Keys
+from .metrics import Metrics
+from .settings import Settings
+from .store import Store
+
+MAX_FIELDS = 64
+MAX_FIELD = 1 << 20  # bytes
+MAX_HEADER = 1000  # characters of the names that a client may have repeated to it
+PAGE = Path(__file__).with_name("page.html")
+
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the server as an ASGI application."""
+    keys = None if settings.keys is None else Keys(settings.keys)
+    store = Store(settings.store_bytes, settings.store_seconds)
+    metrics = Metrics(lambda: desk.waiting, lambda: store.bytes)
+    batcher = Batcher(settings, metrics.batch)
+    desk = Desk(settings, batcher)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await batcher.start()
+        yield
+        await batcher.stop()
+        desk.close()
+        store.close()
+
+    app = FastAPI(title="gpublur", version=__version__, lifespan=lifespan, description=pages.ABOUT)
+    app.add_middleware(Door, settings=settings, keys=keys, metrics=metrics)
+    app.add_exception_handler(HTTPException, in_dialect)  # type: ignore[arg-type]
+
+    @app.post("/v2/edit", **pages.photoroom_post())
+    @speaking(photoroom)
+    async def photoroom_post(http: HttpRequest, spoken: Spoken) -> Response:
+        fields, data = await form(http, photoroom.FILE)
+        spoken.request = photoroom.read(fields)
+        if data is None:
+            raise BadRequest({photoroom.FILE: ["must be provided, as a file"]})
+        return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
+
+    @app.get("/v2/edit", **pages.photoroom_get())
+    @speaking(photoroom)
+    async def photoroom_get(http: HttpRequest, spoken: Spoken) -> Response:
+        spoken.request = photoroom.read(dict(http.query_params))
+        if spoken.request.url is None:
+            raise BadRequest({"imageUrl": ["must be provided"]})
+        data = await remote.fetch(spoken.request.url, settings)
+        return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
+
+    @app.post("/v1/image/edit", **pages.claid_post())
+    @speaking(claid)
+    async def claid_post(http: HttpRequest, spoken: Spoken) -> Response:
+        spoken.request = claid.read(document(await http.body(), "body"), settings.levels)
+        if spoken.request.url is None:
+            raise BadRequest({"input": ["field required"]})
+        data = await remote.fetch(spoken.request.url, settings)
+        return await claid_answer(await desk.edit(data, spoken.request), http)
+
+    @app.post("/v1/image/edit/upload", **pages.claid_upload())
+    @speaking(claid)
+    async def claid_upload(http: HttpRequest, spoken: Spoken) -> Response:
+        fields, data = await form(http, "file")
+        if not isinstance(fields.get("data"), str):
+            raise BadRequest({"data": ["field required, as text"]})
+        spoken.request = claid.read(document(fields["data"], "data"), settings.levels)
+        if data is None:
+            raise BadRequest({"file": ["field required, as a file"]})
+        return await claid_answer(await desk.edit(data, spoken.request), http)
+
+    async def claid_answer(edited: Edited, http: HttpRequest) -> Response:
+        name = await desk.in_thread(store.put, edited.data, edited.made.media_type)
+        url = str(http.url_for("result", name=name))
+        output = claid_picture(edited.made) | {"tmp_url": url}
+        return JSONResponse({"data": {"input": claid_picture(edited.given), "output": output}})
+
+    @app.get("/results/{name}", **pages.RESULT)
+    async def result(name: str) -> Response:
+        found = await desk.in_thread(store.get, name)
+        if found is None:
+            raise HTTPException(404)
+        data, media_type = found
+        return Response(data, media_type=media_type, headers={"cache-control": "private"})
+
+    @app.get("/healthz", **pages.HEALTH)
+    async def health() -> Response:
+        alive = batcher.alive
+        return JSONResponse({"status": "ok" if alive else "the editor has stopped"}, 200 if alive else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+
+    pages.describe(app)
+    return app
+
+
+class Spoken:
+    """What a client has said so far, for the words of a refusal."""
+
+    request: dialects.Request | None = None
+
+
+def speaking(dialect: ModuleType) -> Callable[[Callable[..., Awaitable[Response]]], Endpoint]:
+    """Return a decorator that answers every error in the dialect's shape."""
+
+    def wrap(work: Callable[..., Awaitable[Response]]) -> Endpoint:
+        @wraps(work)
+        async def endpoint(http: HttpRequest) -> Response:
+            spoken = Spoken()
+            try:
+                return await work(http, spoken)
+            except HTTPException as error:  # of the framework's form parser
+                return refusal(dialect, Declined(error.status_code, str(error.detail)))
+            except Exception as error:
+                return refusal(dialect, error, spoken.request)
+
+        del endpoint.__wrapped__  # FastAPI would read its signature
+        return endpoint
+
+    return wrap
+
+
+async def in_dialect(http: HttpRequest, error: HTTPException) -> Response:
+    """Answer an unknown path or method below a dialect's prefix in its shape."""
+    dialect = dialect_of(http.url.path)
+    if dialect is None:
+        return await http_exception_handler(http, error)
+    return refusal(dialect, Declined(error.status_code, str(error.detail), dict(error.headers or {})))
+
+
+async def form(http: HttpRequest, file: str) -> tuple[dict[str, Any], bytes | None]:
+    """Return the fields of a form, and the content of its file."""
+    async with http.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD) as parts:
+        fields = dict(parts)
+        sent = fields.pop(file, None)
+        return fields, await sent.read() if isinstance(sent, UploadFile) else None
+
+
+def document(text: str | bytes, field: str) -> Any:
+    if len(text) > MAX_FIELD:  # it would hold up everybody else
+        raise Declined(413, f"{field} is larger than {MAX_FIELD} bytes")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:  # no JSON, or nested without end
+        raise BadRequest({field: [f"is not JSON: {error}"]}) from None
+    if not isinstance(value, dict):
+        raise BadRequest({field: ["is not a JSON object"]})
+    return value
+
+
+def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:
+    headers = {}
+    if request.unsupported:
+        names = ", ".join(quote(name) or "''" for name in request.unsupported)
+        # No space at its end: HTTP does not allow it.
+        headers["pr-unsupported-attributes"] = f"Unsupported attributes: {names}"[:MAX_HEADER].rstrip()
+    return Response(edited.data, media_type=edited.made.media_type, headers=headers)
+
+
+def claid_picture(picture: Picture) -> dict[str, Any]:
+    return {
+        "ext": FORMATS[picture.format].suffixes[0].removeprefix("."),
+        "mps": round(picture.width * picture.height / 1e6, 6),
+        "mime": picture.media_type,
+        "format": picture.format,
+        "width": picture.width,
+        "height": picture.height,
+    }

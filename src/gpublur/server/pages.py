@@ -1,0 +1,148 @@
+"""What OpenAPI says of the routes. The dialects' own models describe the bodies: nothing is said twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from ..codec import FORMATS, WRITTEN
+from ..dialects import claid, photoroom
+from .desk import MEDIA
+
+ABOUT = "Background blur and removal, in the words of two hosted APIs. Docs: docs/dialects.md of the repository."
+REFERENCE = "#/components/schemas/{model}"
+FILE = {"type": "string", "format": "binary"}
+TEXT = {"type": "string"}
+
+PHOTOROOM_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "additionalProperties": False,
+    "properties": {"error": {"type": "object", "required": ["message"], "properties": {"message": TEXT}}},
+}
+CLAID_ERROR = {
+    "type": "object",
+    "required": ["error_code", "error_type", "error_message", "error_details"],
+    "additionalProperties": False,
+    "properties": {
+        "error_code": TEXT,
+        "error_type": TEXT,
+        "error_message": TEXT,
+        "error_details": {"type": "object", "additionalProperties": {"type": "array", "items": TEXT}},
+    },
+}
+CLAID_PICTURE = {
+    "ext": TEXT,
+    "mps": {"type": "number"},
+    "mime": TEXT,
+    "format": {"type": "string", "enum": list(FORMATS)},
+    "width": {"type": "integer"},
+    "height": {"type": "integer"},
+}
+CLAID_RESULT = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "object",
+            "required": ["input", "output"],
+            "properties": {
+                "input": {"type": "object", "required": list(CLAID_PICTURE), "properties": CLAID_PICTURE},
+                "output": {
+                    "type": "object",
+                    "required": [*CLAID_PICTURE, "tmp_url"],
+                    "properties": CLAID_PICTURE | {"tmp_url": {"type": "string", "format": "uri"}},
+                },
+            },
+        }
+    },
+}
+REASONS = {
+    400: "The request is not valid",
+    401: "The API key is missing or wrong",
+    403: "The API key is missing or wrong",
+    408: "The request did not arrive in time",
+    413: "The request or the picture is too large",
+    422: "The request is not valid",
+    429: "Too many requests are waiting",
+    503: "The work took too long, or a model is missing",
+}
+PICTURE = {MEDIA[name]: {"schema": FILE} for name in WRITTEN}
+RESULT: dict[str, Any] = {
+    "summary": "A result of Claid's routes, for a while",
+    "responses": {
+        200: {"description": "The picture", "content": PICTURE},
+        404: {"description": "Nothing here (any more)"},
+    },
+}
+HEALTH: dict[str, Any] = {"summary": "Whether the editor works", "responses": {503: {"description": "It does not"}}}
+
+
+def photoroom_post() -> dict[str, Any]:
+    fields = photoroom.Fields.model_json_schema(ref_template=REFERENCE)
+    fields["properties"] = {photoroom.FILE: FILE} | fields["properties"]
+    del fields["properties"]["imageUrl"]
+    return {
+        "summary": "PhotoRoom: edit a picture that is sent",
+        "openapi_extra": body("multipart/form-data", fields | {"required": [photoroom.FILE]}),
+    } | answers({"description": "The edited picture", "content": PICTURE}, PHOTOROOM_ERROR, (400, 403))
+
+
+def photoroom_get() -> dict[str, Any]:
+    properties = photoroom.Fields.model_json_schema(ref_template=REFERENCE)["properties"]
+    parameters = [
+        {"name": name, "in": "query", "required": name == "imageUrl", "schema": TEXT if name == "imageUrl" else schema}
+        for name, schema in properties.items()
+    ]
+    return {
+        "summary": "PhotoRoom: edit a picture by its URL",
+        "openapi_extra": {"parameters": parameters},
+    } | answers({"description": "The edited picture", "content": PICTURE}, PHOTOROOM_ERROR, (400, 403))
+
+
+def claid_post() -> dict[str, Any]:
+    return {
+        "summary": "Claid: edit a picture by its URL",
+        "openapi_extra": body("application/json", {"$ref": REFERENCE.format(model="ClaidEdit")}),
+    } | claid_answers()
+
+
+def claid_upload() -> dict[str, Any]:
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "description": "As /v1/image/edit, without input.",
+    }
+    form = {"type": "object", "required": ["file", "data"], "properties": {"file": FILE, "data": data}}
+    return {
+        "summary": "Claid: edit a picture that is sent",
+        "openapi_extra": body("multipart/form-data", form),
+    } | claid_answers()
+
+
+def claid_answers() -> dict[str, Any]:
+    done = {"description": "Where the edited picture is", "content": {"application/json": {"schema": CLAID_RESULT}}}
+    return answers(done, CLAID_ERROR, (400, 401, 422))
+
+
+def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+def answers(done: dict[str, Any], error: dict[str, Any], own: tuple[int, ...]) -> dict[str, Any]:
+    content = {"application/json": {"schema": error}}
+    refused = {status: {"description": REASONS[status], "content": content} for status in (*own, 408, 413, 429, 503)}
+    return {"responses": {200: done, **refused}}
+
+
+def describe(app: FastAPI) -> None:
+    """Let OpenAPI have the parts of Claid's body, and no errors of the framework's own shape."""
+    schema = app.openapi()
+    whole = claid.Body.model_json_schema(ref_template=REFERENCE)
+    parts = whole.pop("$defs")
+    schema["components"] = {"schemas": parts | {"ClaidEdit": whole}}
+    for path in schema["paths"].values():
+        for operation in path.values():
+            if "422" in operation["responses"] and operation["summary"].startswith("A result"):
+                del operation["responses"]["422"]

@@ -1,0 +1,314 @@
+"""What each request means: every example of the two vendors' pages, every default, every rule."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from gpublur import dialects
+from gpublur.dialects import BadRequest, Declined, claid, photoroom
+from gpublur.edit import (
+    BlurSpec,
+    Edit,
+    ImageFileError,
+    InvalidArgument,
+    ModelUnavailable,
+    NoSubject,
+    PictureTooLarge,
+    PromptUnsupported,
+    Resize,
+    Subject,
+)
+
+FORM = Edit(remove=True, color="transparent", format="PNG", srgb=True, metadata=False)
+BLURRED = replace(FORM, remove=False, blur=BlurSpec("bokeh", 0.01))
+
+PHOTOROOM = [
+    # The page's own example, and what it says of radius and mode.
+    ({"background.blur.mode": "bokeh", "removeBackground": "false"}, BLURRED),
+    (
+        {"background.blur.mode": "gaussian", "removeBackground": "false", "background.blur.radius": "0.05"},
+        replace(BLURRED, blur=BlurSpec("gaussian", 0.05)),
+    ),
+    # Defaults and the other fields.
+    ({}, FORM),
+    ({"removeBackground": True}, FORM),
+    ({"removeBackground": "False"}, replace(FORM, remove=False)),
+    ({"background.color": "FF0000"}, replace(FORM, color="#FF0000")),
+    ({"background.color": "#c5c6ffEE"}, replace(FORM, color="#c5c6ffEE")),
+    ({"background.color": "red"}, replace(FORM, color="red")),
+    ({"export.format": "jpg"}, replace(FORM, format="JPEG", quality=80)),
+    ({"export.format": "webp"}, replace(FORM, format="WEBP", quality=90)),
+    ({"export.format": "avif", "export.quality": "50"}, replace(FORM, format="AVIF", quality=50)),
+    ({"outputSize": "originalImage"}, FORM),
+    ({"outputSize": "croppedSubject"}, replace(FORM, clip=True)),
+    ({"outputSize": "200x400"}, replace(FORM, clip=True, resize=Resize(200, 400, "canvas"))),
+    (
+        {"outputSize": "200x400", "removeBackground": "false"},
+        replace(FORM, remove=False, resize=Resize(200, 400, "canvas")),
+    ),
+    ({"segmentation.prompt": "a red object"}, replace(FORM, subject=Subject(prompt="a red object"))),
+    ({"segmentation.negativePrompt": "a cup"}, replace(FORM, subject=Subject(negative_prompt="a cup"))),
+    ({"keepExistingAlphaChannel": "auto"}, replace(FORM, subject=Subject(use_alpha=True))),
+]
+
+
+@pytest.mark.parametrize(("fields", "edit"), PHOTOROOM)
+def test_photoroom(fields, edit):
+    request = dialects.read(fields)
+    assert (request.edit, request.url, request.unsupported) == (edit, None, ())
+    assert edit.checked()
+
+
+def test_photoroom_lists_what_it_does_not_know():
+    request = photoroom.read({"imageUrl": "http://a/b", "shadow.mode": "ai.soft", "padding": "0.1", "imageFile": "x"})
+    assert (request.url, request.unsupported) == ("http://a/b", ("padding", "shadow.mode"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "faults"),
+    [
+        ({"removeBackground": "no"}, {"removeBackground": "must be boolean, not 'no'"}),
+        ({"background.blur.mode": "lens"}, {"background.blur.mode": "'bokeh' or 'gaussian', not 'lens'"}),
+        *(
+            ({"background.blur.radius": radius}, {"background.blur.radius": f"not '{radius}'"})
+            for radius in ("0", "-0.01", "0.0500001", "nan", "inf", "wide", "")
+        ),
+        ({"background.color": "redd"}, {"background.color": "such as FF0000"}),
+        ({"background.color": "#12345"}, {"background.color": "such as FF0000"}),
+        ({"export.format": "gif"}, {"export.format": "'png', 'jpeg', 'jpg', 'webp' or 'avif', not 'gif'"}),
+        ({"export.quality": "0"}, {"export.quality": "not '0'"}),
+        ({"outputSize": "200"}, {"outputSize": "not '200'"}),
+        ({"outputSize": "0x200"}, {"outputSize": "from 1 to 20000"}),
+        ({"outputSize": "200x99999"}, {"outputSize": "from 1 to 20000"}),
+        ({"keepExistingAlphaChannel": "yes"}, {"keepExistingAlphaChannel": "'never' or 'auto'"}),
+        ({"segmentation.prompt": ""}, {"segmentation.prompt": "at least 1 character"}),
+        ({"removeBackground": "x", "export.format": "y"}, {"removeBackground": "boolean", "export.format": "'png'"}),
+    ],
+)
+def test_photoroom_refuses(fields, faults):
+    with pytest.raises(BadRequest) as caught:
+        photoroom.read(fields)
+    assert caught.value.faults.keys() == faults.keys()
+    for name, words in faults.items():
+        assert words in caught.value.faults[name][0]
+    refusal = photoroom.refusal(caught.value)
+    assert refusal.status == 400
+    assert refusal.body == {"error": {"message": str(caught.value)}}
+    assert all(name in refusal.body["error"]["message"] for name in faults)
+
+
+@pytest.mark.parametrize("fields", [{}, {"removeBackground": "true"}])
+def test_photoroom_blur_needs_the_background(fields):
+    with pytest.raises(BadRequest, match=r"background\.blur\.mode needs removeBackground to be false"):
+        photoroom.read({"background.blur.mode": "bokeh"} | fields)
+
+
+def test_photoroom_radius_needs_a_mode():
+    with pytest.raises(BadRequest, match=r"background\.blur\.radius needs background\.blur\.mode"):
+        photoroom.read({"background.blur.radius": "0.02", "removeBackground": "false"})
+
+
+ANY = Edit(srgb=True, metadata=False)
+CUT = replace(ANY, remove=True, color="#ffffff", subject=Subject("products"))
+SOFT = replace(ANY, blur=BlurSpec("gaussian", 0.03))
+CARS = replace(SOFT, subject=Subject("cars"))
+LENS = replace(CARS, blur=BlurSpec("bokeh", 0.03), focus="linear")
+
+CLAID = [
+    # Every example of the page, in its order.
+    ('{"remove": true}', CUT),
+    ('{"remove": {"category": "products"}}', CUT),
+    ('{"remove": {"category": "cars"}}', replace(CUT, subject=Subject("cars"))),
+    ('{"remove": {"selective": {"object_to_keep": "bottle"}}}', replace(CUT, subject=Subject("products", "bottle"))),
+    (
+        '{"remove": {"category": "products", "clipping": true}, "color": "transparent"}',
+        replace(CUT, color="transparent", clip=True, resize=Resize("100%", "100%", "canvas")),
+    ),
+    ('{"remove": {"category": "products"}, "color": "transparent"}', replace(CUT, color="transparent")),
+    ('{"remove": {"category": "products"}, "color": "#C5C6FF"}', replace(CUT, color="#C5C6FF")),
+    ('{"blur": true}', SOFT),
+    ('{"blur": {"category": "products"}}', replace(SOFT, subject=Subject("products"))),
+    ('{"blur": {"category": "cars"}}', CARS),
+    ('{"blur": {"selective": {"object_to_keep": "bottle"}}}', replace(SOFT, subject=Subject("general", "bottle"))),
+    ('{"blur": {"category": "cars", "type": "regular"}}', CARS),
+    ('{"blur": {"category": "cars", "type": "lens"}}', LENS),
+    ('{"blur": {"category": "cars", "type": "lens", "level": "low"}}', replace(LENS, blur=BlurSpec("bokeh", 0.01))),
+    ('{"blur": {"category": "cars", "type": "lens", "level": "medium"}}', LENS),
+    ('{"blur": {"category": "cars", "type": "lens", "level": "high"}}', replace(LENS, blur=BlurSpec("bokeh", 0.05))),
+    # Its tables of values.
+    ('{"remove": false}', ANY),
+    ('{"remove": {"category": "general", "clipping": false}}', replace(CUT, subject=Subject("general"))),
+    ('{"blur": false, "remove": false}', ANY),
+    ('{"blur": {"category": "general", "type": "regular", "level": "medium"}}', SOFT),
+    ('{"blur": {}}', SOFT),
+    ('{"color": "c5c6ff"}', replace(ANY, color="#c5c6ff")),
+]
+
+
+@pytest.mark.parametrize(("background", "edit"), CLAID)
+def test_claid(background, edit):
+    request = dialects.read({"operations": {"background": json.loads(background)}})
+    assert (request.edit, request.url, request.unsupported) == (edit, None, ())
+    assert edit.checked()
+
+
+@pytest.mark.parametrize(
+    ("resizing", "clipped", "whole"),
+    [
+        ({}, Resize("100%", "100%", "canvas"), None),
+        ({"fit": "crop"}, Resize("100%", "100%", "canvas"), None),
+        ({"fit": "bounds"}, None, None),
+        ({"fit": "cover"}, None, None),
+        ({"width": 300}, Resize(300, None, "crop"), Resize(300, None, "crop")),
+        ({"width": 300, "height": "auto", "fit": "bounds"}, *[Resize(300, "auto", "bounds")] * 2),
+        ({"width": "200%", "height": "50%", "fit": "canvas"}, *[Resize("200%", "50%", "canvas")] * 2),
+    ],
+)
+def test_claid_resizing(resizing, clipped, whole):
+    clip = {"background": {"remove": {"clipping": True}}, "resizing": resizing}
+    assert claid.read({"operations": clip}).edit.resize == clipped
+    assert claid.read({"operations": {"resizing": resizing}}).edit.resize == whole
+
+
+@pytest.mark.parametrize(
+    ("given", "format", "quality"),
+    [
+        (None, None, None),
+        ("jpeg", "JPEG", None),
+        ({"type": "jpeg", "quality": 85, "progressive": False}, "JPEG", 85),
+        ({"type": "png", "compression": "best"}, "PNG", None),
+        ({"type": "webp", "compression": {"type": "lossy", "quality": 70}}, "WEBP", 70),
+        ({"type": "avif", "compression": {}}, "AVIF", 90),
+    ],
+)
+def test_claid_output(given, format, quality):
+    edit = claid.read({"operations": {}, "output": {"format": given}}).edit
+    assert (edit.format, edit.quality) == (format, quality)
+
+
+def test_claid_input_and_levels():
+    body = {"input": "https://a/b.jpg", "operations": {"background": {"blur": True}}}
+    request = claid.read(body, levels={"medium": 0.02})
+    assert (request.url, request.edit.blur) == ("https://a/b.jpg", BlurSpec("gaussian", 0.02))
+
+
+@pytest.mark.parametrize(
+    ("operations", "field", "words"),
+    [
+        ({"background": {"blur": {"category": "cars", "selective": {"object_to_keep": "cup"}}}}, ".blur", "exclude"),
+        (
+            {"background": {"remove": {"category": "cars", "selective": {"object_to_keep": "cup"}}}},
+            ".remove",
+            "exclude",
+        ),
+        ({"background": {"blur": True, "remove": True}}, "", "remove and blur exclude each other"),
+        *(
+            ({"background": {"blur": blur}}, ".blur", "must be true, false or an object")
+            for blur in (1, "true", None, [])
+        ),
+        ({"background": {"blur": {"level": "max"}}}, ".blur.level", "'low', 'medium' or 'high', not 'max'"),
+        ({"background": {"blur": {"type": "bokeh"}}}, ".blur.type", "'regular' or 'lens'"),
+        ({"background": {"blur": {"clipping": True}}}, ".blur.clipping", "not permitted"),
+        ({"background": {"remove": {"clipping": 1}}}, ".remove.clipping", "valid boolean"),
+        ({"background": {"remove": {"category": "food"}}}, ".remove.category", "'general', 'products' or 'cars'"),
+        ({"background": {"remove": {"selective": {}}}}, ".remove.selective.object_to_keep", "required"),
+        (
+            {"background": {"remove": {"selective": {"object_to_keep": "ab"}}}},
+            ".remove.selective.object_to_keep",
+            "at least 3",
+        ),
+        ({"background": {"color": "red"}}, ".color", "#C5C6FF, not 'red'"),
+        ({"background": {"colour": "red"}}, ".colour", "not permitted"),
+    ],
+)
+def test_claid_refuses_background(operations, field, words):
+    refused({"operations": operations}, f"operations.background{field}", words)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({}, "operations", "required"),
+        ({"operations": []}, "operations", "dictionary"),
+        ({"operations": {"restorations": {}}}, "operations.restorations", "not permitted"),
+        ({"operations": {}, "input": 3}, "input", "valid string"),
+        ({"operations": {"resizing": {"width": "auto", "height": "auto"}}}, "operations.resizing", "both"),
+        ({"operations": {"resizing": {"height": "auto"}}}, "operations.resizing", "both"),
+        *(
+            ({"operations": {"resizing": {"width": width}}}, "operations.resizing.width", "whole number of pixels")
+            for width in (0, -3, 2.5, "2.5", True, "-5%", "0%", [], "１００%")
+        ),
+        *(
+            ({"operations": {"resizing": {"width": width}}}, "operations.resizing.width", "20000")
+            for width in (20001, "20001%", "9" * 400 + "%", 10**30)
+        ),
+        ({"operations": {"resizing": {"fit": "outpaint"}}}, "operations.resizing.fit", "'crop', 'bounds'"),
+        ({"operations": {}, "output": {"format": "gif"}}, "output.format.type", "'jpeg', 'png', 'webp' or 'avif'"),
+        (
+            {"operations": {}, "output": {"format": {"type": "webp", "compression": {"type": "lossless"}}}},
+            "output.format.compression.type",
+            "'lossy', not 'lossless'",
+        ),
+    ],
+)
+def test_claid_refuses(body, field, words):
+    refused(body, field, words)
+
+
+def refused(body, field, words):
+    with pytest.raises(BadRequest) as caught:
+        claid.read(body)
+    refusal = claid.refusal(caught.value)
+    assert (refusal.status, refusal.body["error_code"], refusal.body["error_type"]) == (422, "9000", "validation")
+    assert list(refusal.body["error_details"]) == [field]
+    assert words in refusal.body["error_details"][field][0]
+    assert f"{field}: " in refusal.body["error_message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "photoroom_says", "claid_says"),
+    [
+        (NoSubject("no subject was found"), 400, (422, "9000", "operations.background.remove")),
+        (ImageFileError("picture: is empty"), 400, (422, "9000", "file")),
+        (PictureTooLarge("picture: is 9 x 9 pixels"), 413, (413, "9001", "file")),
+        (ModelUnavailable("weights are missing"), 503, (503, "503", None)),
+        (Declined(401, "no key"), 403, (401, "111", None)),
+        (Declined(429, "the queue is full"), 429, (429, "2001", None)),
+        (KeyError("secret"), 500, (500, "500", None)),
+    ],
+)
+def test_other_errors(error, photoroom_says, claid_says):
+    answer = photoroom.refusal(error, photoroom.read({}))
+    assert (answer.status, list(answer.body), list(answer.body["error"])) == (photoroom_says, ["error"], ["message"])
+    answer = claid.refusal(error, claid.read({"operations": {"background": {"remove": True}}}))
+    status, code, field = claid_says
+    assert (answer.status, answer.body["error_code"]) == (status, code)
+    assert list(answer.body["error_details"]) == ([field] if field else [])
+    assert "secret" not in str(answer.body)
+    assert "picture: " not in str(answer.body)
+
+
+@pytest.mark.parametrize("field", ["segmentation.prompt", "segmentation.negativePrompt"])
+def test_words_for_a_subject_are_refused_by_name(field):
+    request = photoroom.read({field: "cup"})
+    message = photoroom.refusal(PromptUnsupported("..."), request).body["error"]["message"]
+    assert message == f"{field}: this installation has no model that finds a subject by words"
+
+
+@pytest.mark.parametrize("operation", ["remove", "blur"])
+def test_an_object_to_keep_is_refused_by_name(operation):
+    chosen = {"selective": {"object_to_keep": "cup"}}
+    request = claid.read({"operations": {"background": {operation: chosen}}})
+    answer = claid.refusal(PromptUnsupported("..."), request)
+    field = f"operations.background.{operation}.selective.object_to_keep"
+    assert (answer.status, list(answer.body["error_details"])) == (422, [field])
+
+
+def test_dialects_are_told_apart_or_named():
+    assert dialects.read({"operations": {"background": {"blur": True}}}).edit.blur == BlurSpec("gaussian", 0.03)
+    with pytest.raises(BadRequest, match="operations"):
+        dialects.read({"removeBackground": "false"}, "claid")
+    for document, dialect, words in [({}, "bria", "'photoroom', 'claid'"), ([], None, "JSON object")]:
+        with pytest.raises(InvalidArgument, match=words):
+            dialects.read(document, dialect)
