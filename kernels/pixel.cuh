@@ -194,7 +194,9 @@ __device__ __forceinline__ void store_segment(const Segment<T>& segment, T* arra
 }
 
 // One entry point for each type of code values and number of colours: KERNEL(name)(uint8_t, 3) is name_uint8_3.
-#define FOR_EVERY_PICTURE(KERNEL)                                                                              \
-  KERNEL(uint8_t, uint8, 1)                                                                                    \
-  KERNEL(uint8_t, uint8, 3) KERNEL(uint16_t, uint16, 1) KERNEL(uint16_t, uint16, 3) KERNEL(__half, float16, 1) \
-      KERNEL(__half, float16, 3) KERNEL(float, float32, 1) KERNEL(float, float32, 3)
+// clang-format off
+#define FOR_EVERY_PICTURE(KERNEL)                     \
+  KERNEL(uint8_t, uint8, 1) KERNEL(uint8_t, uint8, 3)    \
+  KERNEL(uint16_t, uint16, 1) KERNEL(uint16_t, uint16, 3) \
+  KERNEL(__half, float16, 1) KERNEL(__half, float16, 3)  \
+  KERNEL(float, float32, 1) KERNEL(float, float32, 3)

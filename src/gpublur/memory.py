@@ -80,6 +80,8 @@ class CupyMemory(Memory):
     def adopt(self, array: Any) -> Any:
         if isinstance(array, np.ndarray):
             return self.cupy.asarray(array)
+        if getattr(array, "is_cuda", False):  # torch must not reuse the memory while this stream still reads it
+            array.record_stream(sys.modules["torch"].cuda.ExternalStream(self.stream()))
         return array if isinstance(array, self.cupy.ndarray) else self.cupy.from_dlpack(array)
 
     def contiguous(self, array: Any) -> Any:
