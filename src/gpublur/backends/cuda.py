@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from threading import Lock
 from typing import Any, NamedTuple
@@ -118,8 +118,8 @@ def warmup() -> None:
 
 
 def turn(picture: Picture) -> AbstractContextManager[Any]:
-    """Return a context in which the picture's device is the current one."""
-    return module.gpu().on(picture.memory.device)
+    """Return a context in which the picture's device is the current one; otherwise as the caller has it."""
+    return module.gpu().on(picture.memory.device) if picture.memory.on_gpu else nullcontext()
 
 
 def take(picture: Picture) -> Picture:
