@@ -95,7 +95,7 @@ class Sampling:
     columns: int
 
     def place(self, cell: int = 1) -> Floats:
-        """Return (4,) p: column of the sample, or of the cell of ``cell`` samples, = p[0] x + p[1]; row = p[2] y + p[3]."""
+        """Return (4,) p: a sample's, or a cell of ``cell`` samples', column = p[0] x + p[1] and row = p[2] y + p[3]."""
         maps = []
         for first in (self.left, self.top):
             maps += [1 / (self.step * cell), (0.5 - first / self.step) / cell - 0.5]

@@ -89,7 +89,7 @@ class Matte(NamedTuple):
 
 
 class Frames(NamedTuple):
-    """Cells of the low-resolution frame: decimated, and in the end (separable) blurred; in between, or (spans) blurred."""
+    """Cells of the low-resolution frame: decimated and, by `separable`, blurred again; in between, or by `spans`."""
 
     cells: Any
     other: Any
