@@ -1,0 +1,146 @@
+"""benchmarks/gpu_check on the emulator: what must not go wrong on the day when there is a GPU."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import emulator
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+pytest.importorskip("torch")
+pytest.importorskip("scipy")
+from benchmarks.gpu_check import report, run, schema  # noqa: E402
+
+pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
+
+MINUTES = 0.4  # for all of these, of which most need no time
+MADE_UP = """
+import os, time
+from benchmarks.gpu_check.schema import Copy, Missing
+
+def fine(job):
+    yield Copy(8, 2.0, job.bandwidth or 4.0)
+
+def broken(job):
+    yield Copy(8, 2.0, 4.0)
+    print("what it printed", flush=True)
+    raise RuntimeError("on purpose")
+
+def crashing(job):
+    os.abort()
+
+def hanging(job):
+    yield Missing("something", "not here")
+    time.sleep(60)
+
+def endless(job):
+    while True:
+        time.sleep(0.05)
+        yield Copy(8, 2.0, 4.0)
+"""
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Some parts of a rehearsal, by the command itself."""
+    out = tmp_path_factory.mktemp("check") / "result.json"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["src", os.environ.get("PYTHONPATH", "")])}
+    command = (sys.executable, "-m", "benchmarks.gpu_check", "--dry", "--minutes", "2", "--out", str(out))
+    done = subprocess.run(
+        [*command, "--parts", "machine", "copy", "road", "kernels"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(out.read_text()), done.stdout, out
+
+
+def test_a_rehearsal_finds_everything(result):
+    found, printed, out = result
+    schema.check(found)
+    assert {name: part["state"] for name, part in found["parts"].items()} == dict.fromkeys(found["parts"], "ok")
+    road = found["parts"]["road"]["records"]
+    assert {(r["mode"], r["mask"], r["batch"]) for r in road} == {
+        (mode, mask, batch) for mode in ("bokeh", "gaussian") for mask in ("full", "coarse") for batch in (1, 8)
+    }
+    assert all(r["graph_equal"] and r["no_wait"] and r["of_roofline"] > 0 for r in road)
+    stems = {r["entry"].partition("_")[0] for r in found["parts"]["kernels"]["records"]}
+    assert stems == {"fit", "smooth", "cells", "pyramid", "pull", "decimate", "separable", "spans", "composite"}
+    assert found["dry"]
+    assert "no figure here is a GPU's" in printed
+    assert "\n".join(report.lines(found)) in printed
+    assert str(out) in printed
+
+
+def test_the_report_reads_a_result_again(result):
+    found, _, out = result
+    command = (sys.executable, "-m", "benchmarks.gpu_check", "--report", str(out))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["src", os.environ.get("PYTHONPATH", "")])}
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert again.strip() == "\n".join(report.lines(found)).strip()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda r: r.pop("dry"), "result: dry"),
+        (lambda r: r.update(version=0), "version 0"),
+        (lambda r: r["parts"]["copy"].update(state="fine"), "copy.state"),
+        (lambda r: r["parts"].update(other=r["parts"]["copy"]), "no part 'other'"),
+        (lambda r: r["parts"]["copy"]["records"][0].update(gb_s="fast"), r"copy.records\[0\].gb_s is 'fast'"),
+        (lambda r: r["parts"]["copy"]["records"][0].update(gb_s=float("nan")), "gb_s is nan"),
+        (lambda r: r["parts"]["copy"]["records"][0].update(bytes=True), "bytes is True"),
+        (lambda r: r["parts"]["road"]["records"][0].update(graph_equal=1), "graph_equal is 1"),
+        (lambda r: r["parts"]["road"]["records"][0].update(extra=1), "extra missing or unknown"),
+        (lambda r: r["parts"]["machine"]["missing"].append("kornia"), "machine.missing"),
+    ],
+)
+def test_a_broken_result_is_refused(result, spoil, told):
+    broken = copy.deepcopy(result[0])
+    spoil(broken)
+    with pytest.raises(schema.SchemaError, match=told):
+        schema.check(broken)
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory):
+    """A run of parts that go wrong in every way, and how long it took."""
+    folder = tmp_path_factory.mktemp("parts")
+    (folder / "made_up_parts.py").write_text(MADE_UP)
+    weights = {"broken": 10, "crashing": 10, "hanging": 2, "endless": 2, "copy": 10}
+    parts = {name: (f"made_up_parts:{name.replace('copy', 'fine')}", weight) for name, weight in weights.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        start = time.time()
+        found, path = run.run(folder / "out.json", list(parts), MINUTES, dry=True, parts=parts, tell=lambda line: None)
+    return found, time.time() - start, json.loads(path.read_text())
+
+
+def test_a_part_that_fails_leaves_the_others(troubled):
+    parts = troubled[0]["parts"]
+    states = {name: part["state"] for name, part in parts.items()}
+    assert states == {"broken": "failed", "crashing": "failed", "hanging": "killed", "endless": "cut", "copy": "ok"}
+    assert "RuntimeError: on purpose" in parts["broken"]["error"]
+    assert parts["broken"]["records"] == parts["copy"]["records"] == [{"bytes": 8, "seconds": 2.0, "gb_s": 4.0}]
+    assert "exit code -6" in parts["crashing"]["error"]
+    assert parts["hanging"]["missing"] == [{"what": "something", "why": "not here"}]
+    assert len(parts["endless"]["records"]) > 3
+    assert troubled[0] == troubled[2]
+
+
+def test_the_time_is_kept(troubled):
+    found, seconds, _ = troubled
+    assert seconds < 60 * MINUTES
+    assert all(part["seconds"] <= part["allowed"] + 0.5 for part in found["parts"].values())
+
+
+def test_what_there_is_no_time_for_is_not_begun(tmp_path):
+    found, _ = run.run(tmp_path / "out.json", ["copy", "model"], 0, dry=True, tell=lambda line: None)
+    schema.check(found)
+    assert {part["state"] for part in found["parts"].values()} == {"not begun"}
