@@ -255,6 +255,22 @@ def test_a_disk_that_shared_memory_cannot_hold_is_refused(monkeypatch):
     cuda._kept.clear()
 
 
+@pytest.mark.parametrize("factor", range(1, optics.MAX_FACTOR + 1))
+def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
+    """What composite.cu computes instead of looking up the plan's shift, and of dividing."""
+    shift, up = optics.polyphase(factor, optics.cubic_spline)
+    plan = optics.Plan(99, 99, factor, 0, np.ones(factor, np.float32), shift, up, optics.gaussian(1.0))
+    assert factor <= cuda.PARTS
+    if factor > 1:
+        pixels = np.concatenate([np.arange(10_000), 2**28 - 1 - np.arange(10_000)]).astype(np.uint64)
+        counted = pixels + cuda.offset(plan)
+        cells = counted * cuda.reciprocal(factor) >> np.uint64(32)
+        np.testing.assert_array_equal(cells, counted // factor)
+        first = (pixels // factor).astype(np.int64) + shift[pixels % factor]
+        np.testing.assert_array_equal(cells.astype(np.int64) - 2, first)
+        np.testing.assert_array_equal(cuda.tables(plan)["up"][counted % factor], up[pixels % factor])
+
+
 @pytest.mark.parametrize("radius", [0.5, 1.3, 7.7, 24.0])
 def test_steps_are_the_aperture_four_times(radius):
     """Each of the four neighbouring results gets every span once, from the row it belongs to."""
