@@ -14,7 +14,7 @@ struct Fields {
   const float4* fore;  // (pictures, rows, columns)
   const float4* back;
   float across, left, down, top;  // column = across * x + left, row = down * y + top
-  float below;                    // (3): blurred weight under which the background field fills in; 0 without a matte
+  float below;  // (3): blurred weight under which the background field fills in; no weight is below it without a matte
   int rows, columns;
 };
 
@@ -33,13 +33,6 @@ constexpr int WIDE = 256;              // pixels of a warp's row; a lane does ev
 constexpr int STRETCH = WIDE / 2 + 6;  // cells that they are interpolated from, at most
 constexpr int PARTS = 16;              // factor, at most
 
-// One of the fields at pixel (z, y, x).
-__device__ __forceinline__ float4 colour_at(const Fields& fields, const float4* field, int z, int y, int x) {
-  return mix(field + static_cast<int64_t>(z) * fields.rows * fields.columns, fields.columns,
-             between(fmaf(fields.down, y, fields.top), fields.rows),
-             between(fmaf(fields.across, x, fields.left), fields.columns));
-}
-
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)
 // B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers.
 template <int COLOURS>
@@ -49,7 +42,7 @@ __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, i
     rgb[c] *= alpha;
 #pragma unroll 1
   for (int behind = 0; behind < 2; ++behind) {
-    const float4 colour = colour_at(fields, behind ? fields.back : fields.fore, z, y, x);
+    const float4 colour = grid_at(fields, behind ? fields.back : fields.fore, z, y, x);
     const float share = behind ? alpha * alpha - alpha : 1.f - alpha * alpha, v[3] = {colour.x, colour.y, colour.z};
 #pragma unroll
     for (int c = 0; c < COLOURS; ++c)
@@ -65,7 +58,7 @@ template <int COLOURS>
 __device__ __forceinline__ void divide(const Fields& fields, int z, int y, int x, Cell<COLOURS + 1>& cell) {
   float weight = cell.v[COLOURS];
   if (weight < fields.below) {
-    const float4 back = colour_at(fields, fields.back, z, y, x);
+    const float4 back = grid_at(fields, fields.back, z, y, x);
     const float b[3] = {back.x, back.y, back.z}, lent = fields.below - fmaxf(weight, 0.f);
 #pragma unroll
     for (int c = 0; c < COLOURS; ++c)
@@ -254,10 +247,7 @@ __device__ __forceinline__ void alpha(const Photo& photo, const Cover& cover, fl
     a = mask_value(cover, index);
   } else {
     const float rgb[3] = {shown(pixel[0]), shown(pixel[photo.channel]), shown(pixel[2 * photo.channel])};
-    a = __saturatef(affine(mix(cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns, cover.columns,
-                               between(fmaf(cover.down, y, cover.top), cover.rows),
-                               between(fmaf(cover.across, x, cover.left), cover.columns)),
-                           rgb));
+    a = __saturatef(affine(grid_at(cover, cover.coefficients, z, y, x), rgb));
   }
   out[index] = opacity ? a * shown(pixel[photo.opacity * photo.channel]) : a;
 }

@@ -35,6 +35,14 @@ __device__ __forceinline__ float4 mix(const float4* grid, int columns, const Bet
              mix(__ldg(below + x.low), __ldg(below + x.high), x.t), y.t);
 }
 
+// The cell of a grid at pixel (z, y, x); Place, a Cover or Fields, says where the grid lies under the picture.
+template <class Place>
+__device__ __forceinline__ float4 grid_at(const Place& place, const float4* grid, int z, int y, int x) {
+  return mix(grid + static_cast<int64_t>(z) * place.rows * place.columns, place.columns,
+             between(fmaf(place.down, y, place.top), place.rows),
+             between(fmaf(place.across, x, place.left), place.columns));
+}
+
 // A mask of any size, and the pixel (z, y, x) of the picture it belongs to.
 __device__ __forceinline__ float mask_value(const Cover& cover, int64_t at) {
   const float v = cover.bytes ? __ldg(static_cast<const uint8_t*>(cover.mask) + at)

@@ -126,6 +126,13 @@ __device__ __forceinline__ float4 plus(const float4& a, const float4& b) {
 __device__ __forceinline__ float4 times(const float4& a, float b) {
   return make_float4(a.x * b, a.y * b, a.z * b, a.w * b);
 }
+__device__ __forceinline__ float4 warp_sum(float4 v) {  // over all lanes, to each
+  for (int step = WARP / 2; step > 0; step /= 2) {
+    v = plus(v, make_float4(__shfl_xor_sync(ALL, v.x, step), __shfl_xor_sync(ALL, v.y, step),
+                            __shfl_xor_sync(ALL, v.z, step), __shfl_xor_sync(ALL, v.w, step)));
+  }
+  return v;
+}
 
 extern "C" __global__ void __launch_bounds__(ACROSS* DOWN)
     smooth(const float4* in, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {
@@ -216,10 +223,7 @@ __device__ __forceinline__ void cells(const Photo& photo, const Cover& cover, co
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
     for (int k = thread - 2 * WARP; k < BLOCK * BLOCK; k += WARP)
       sum = plus(sum, plain[k]);
-    for (int step = WARP / 2; step > 0; step /= 2) {
-      sum = plus(sum, make_float4(__shfl_xor_sync(ALL, sum.x, step), __shfl_xor_sync(ALL, sum.y, step),
-                                  __shfl_xor_sync(ALL, sum.z, step), __shfl_xor_sync(ALL, sum.w, step)));
-    }
+    sum = warp_sum(sum);
     if (thread == 2 * WARP) totals[(z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x] = sum;
   }
   __syncthreads();
@@ -292,10 +296,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1)
       top = make_float4(0.f, 0.f, 0.f, 0.f);
       for (int k = threadIdx.x; k < n; k += WARP)
         top = plus(top, __ldg(totals + static_cast<int64_t>(z % pictures) * n + k));
-      for (int step = WARP / 2; step > 0; step /= 2) {
-        top = plus(top, make_float4(__shfl_xor_sync(ALL, top.x, step), __shfl_xor_sync(ALL, top.y, step),
-                                    __shfl_xor_sync(ALL, top.z, step), __shfl_xor_sync(ALL, top.w, step)));
-      }
+      top = warp_sum(top);
       top = times(top, 1.f / top.w);
     }
     __syncwarp();

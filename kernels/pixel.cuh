@@ -161,15 +161,18 @@ struct Segment {
   __device__ __forceinline__ T& at(int c, int i) const { return first[c * channel + i * pixel]; }
 };
 
-// Bytes of shared memory for n pixels (twin: cuda.py): for each plane 30 that words may overwrite, and its skew.
+// Bytes from a plane of n pixels to the next, but for skew: whole words may overwrite 30 more than the plane has.
+__device__ __forceinline__ int plane_bytes(int n, int size) { return (n * size + 45) / 16 * 16; }
+
+// Bytes of shared memory for n pixels (twin: cuda.py).
 __device__ __forceinline__ int segment_bytes(int n, int size, int channels) {
-  return ((n * size + 45) / 16 * 16 + 16) * channels;
+  return (plane_bytes(n, size) + 16) * channels;
 }
 
 // The segment in a buffer with room for n pixels of the array whose first channel starts at `array`.
 template <class T>
 __device__ __forceinline__ Segment<T> segment_at(uint8_t* buffer, const T* array, int64_t channel, int pixel, int n) {
-  const int size = sizeof(T), apart = (n * size + 45) / 16 * 16 + (static_cast<int>(channel) * size & 15);
+  const int size = sizeof(T), apart = plane_bytes(n, size) + (static_cast<int>(channel) * size & 15);
   return {reinterpret_cast<T*>(buffer + skew(array)), pixel > 1 ? 1 : apart / size, pixel};
 }
 

@@ -175,9 +175,11 @@ def test_what_a_graph_captures_is_uploaded_in_it(gpu, monkeypatch):
         patch.setattr(emulated.EmulatedMemory, "capturing", lambda self: True)
         gpu.bokeh_blur(PHOTO, 0.03)
         assert not cuda._kept
+    captured = gpu.log.count("upload")
     gpu.log.clear()
     gpu.bokeh_blur(PHOTO, 0.03)
     assert "upload" in gpu.log
+    assert captured == gpu.log.count("upload")  # no table twice
 
 
 def test_kept_tables_are_bounded_and_belong_to_a_stream(gpu, monkeypatch):

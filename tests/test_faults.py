@@ -59,7 +59,7 @@ FAULTS = {
     "subject enters the blur": ("decimate.cu", "fmaf(-glow.steep,", "fmaf(-0.5f * glow.steep,"),
     "highlights not boosted": ("decimate.cu", "lum > glow.low &&", "lum < glow.low &&"),
     "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
-    "background field upside down": ("composite.cu", "fmaf(fields.down, y, fields.top)", "fmaf(-fields.down, y, fields.top)"),
+    "background field upside down": ("cover.cuh", "fmaf(place.down, y, place.top)", "fmaf(-place.down, y, place.top)"),
     "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),
     "tails of rows": ("pixel.cuh", "if (tail + lane < bytes)", "if (tail + lane + 1 < bytes)"),
 }  # fmt: skip

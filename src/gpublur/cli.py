@@ -183,7 +183,7 @@ def edit(
     def work(photo: Photo) -> Photo:
         return execute.develop(editor, execute.prepare(photo, edit), edit, mask=matte)
 
-    _run(jobs, work, quality=codec.QUALITY if edit.quality is None else edit.quality)
+    _run(jobs, work, quality=execute.quality_of(edit))
 
 
 @main.command()

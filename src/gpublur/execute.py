@@ -96,7 +96,12 @@ def develop(editor: Editor, photo: Photo, edit: Edit, *, mask: Any = None, max_p
 
 def write(photo: Photo, edit: Edit) -> bytes:
     """Encode an edited photo."""
-    return codec.encode(photo, quality=codec.QUALITY if edit.quality is None else edit.quality)
+    return codec.encode(photo, quality=quality_of(edit))
+
+
+def quality_of(edit: Edit) -> int:
+    """Return the quality that an edit asks for, or the default."""
+    return codec.QUALITY if edit.quality is None else edit.quality
 
 
 def fitted(mask: Any, pictures: Sequence[Picture]) -> list[Matte | None]:

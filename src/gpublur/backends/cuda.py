@@ -95,6 +95,7 @@ class Frames(NamedTuple):
     other: Any
     rows: int
     columns: int
+    table: Table  # the plan's arrays
 
 
 class Table(NamedTuple):
@@ -237,11 +238,12 @@ def halved(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def frames(plan: Plan, source: Light) -> Frames:
-    """Allocate the low-resolution frame twice."""
+    """Allocate the low-resolution frame twice, and put the plan's arrays beside it."""
     rows, columns = (n + 2 * BORDER for n in plan.grid)
     shape = (source.picture.count, rows, columns, source.colours + 1)
     memory = source.picture.memory
-    return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns)
+    table = kept(plan, memory, lambda: tables(plan))
+    return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns, table)
 
 
 def bands(plan: Plan, source: Light) -> Iterator[Light]:
@@ -251,15 +253,15 @@ def bands(plan: Plan, source: Light) -> Iterator[Light]:
 
 def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: Frames, band: Light) -> None:
     """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
-    table, picture = kept(plan, source.picture.memory, lambda: tables(plan)), source.picture
+    picture = source.picture
     overlap, slabs = int(len(plan.down) > plan.factor), -(-8 // plan.factor)
     each = max(1, min(8 // plan.factor, 2 if overlap else 8))
     cells, size = WARP * each, np.dtype(picture.dtype).itemsize
     run, sums = cells * plan.factor, (4 if overlap else 1) * cells * 4 * (source.colours + 1)
     room = sums + 16 * samples(matte, run) + segment_bytes(run, size, picture.channels)
     fixed = 16 * 8 + (256 * COPIES * 4 if size == 1 else 0)
-    warps = next((n for n in (WARPS, 4, 2) if fixed + n * room <= SHARED), 1)
-    grid = (table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, each)
+    warps = warps_for(fixed, room)
+    grid = (into.table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, each)
     blocks = (-(-into.columns // (cells - overlap)), -(-into.rows // (warps * slabs - overlap)), picture.count)
     launch(
         source, "decimate", f"decimate_{picture.dtype}_{source.colours}", blocks, (WARP, warps), fixed + warps * room,
@@ -269,7 +271,6 @@ def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: 
 
 def separable(taps: Taps, plan: Plan, of: Frames, band: Light) -> None:
     """Blur the frame along its columns into its transpose, twice: in the end it is where it was."""
-    table = kept(plan, band.picture.memory, lambda: tables(plan))
     for cells, out, rows, columns in (
         (of.cells, of.other, of.rows, of.columns),
         (of.other, of.cells, of.columns, of.rows),
@@ -277,20 +278,20 @@ def separable(taps: Taps, plan: Plan, of: Frames, band: Light) -> None:
         blocks = (-(-columns // WARP), -(-rows // (WARPS * ROWS)), band.picture.count)
         launch(
             band, "separable", f"separable_{band.colours}", blocks, (WARP, WARPS), 0,
-            cells, out, np.uint64(table.at["taps"]), np.int32(taps.reach), np.int32(rows), np.int32(columns),
+            cells, out, np.uint64(of.table.at["taps"]), np.int32(taps.reach), np.int32(rows), np.int32(columns),
         )  # fmt: skip
 
 
 def spans(spans: Spans, plan: Plan, of: Frames, band: Light) -> None:
     """Blur the frame with a flat aperture (7)."""
-    table, line = kept(plan, band.picture.memory, lambda: tables(plan)), TILE + 2 * spans.reach + 1
+    at, line = of.table.at, TILE + 2 * spans.reach + 1
     staged = min(GROUPS * TILE // WARP, SHARED // (line * 4 * (band.colours + 1)))
     if staged == 0:
         raise InvalidArgument(
             f"quality='exact' of a {plan.width} x {plan.height} picture is a disk of {spans.reach} pixels, which the "
             "GPU has no room for; take 'high', or device='cpu'"
         )
-    steps = np.array((table.at["weight"], table.at["half"], table.at["start"], spans.reach, staged), STEPS)
+    steps = np.array((at["weight"], at["half"], at["start"], spans.reach, staged), STEPS)
     blocks = (-(-of.columns // TILE), -(-of.rows // (ROWS * GROUPS)), band.picture.count)
     launch(
         band, "spans", f"spans_{band.colours}", blocks, (TILE, GROUPS), staged * line * 4 * (band.colours + 1),
@@ -300,11 +301,10 @@ def spans(spans: Spans, plan: Plan, of: Frames, band: Light) -> None:
 
 def composite(source: Light, matte: Matte, plan: Plan, of: Frames, linear: bool, out: Any, band: Light) -> None:
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
-    memory, table = source.picture.memory, kept(plan, source.picture.memory, lambda: tables(plan))
-    cells = memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
+    cells = source.picture.memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
     upsampling = (
         cells,
-        table.at["up"],
+        of.table.at["up"],
         (0, 0, 0, 0),
         plan.factor,
         offset(plan),
@@ -338,7 +338,7 @@ def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], li
     size = np.dtype(picture.dtype).itemsize
     staged = segment_bytes(WIDE, size, picture.channels) + segment_bytes(WIDE, size, channels)
     each = 16 * samples(matte, WIDE) + STRETCH * 4 * (source.colours + 1) + 4 * WIDE + staged
-    warps = next((n for n in (WARPS, 4, 2) if 16 * PARTS + n * each <= SHARED), 1)
+    warps = warps_for(16 * PARTS, each)
     blocks = (-(-width // WIDE), -(-height // warps), picture.count)
     launch(
         source, "composite", entry, blocks, (WARP, warps), 16 * PARTS + warps * each,
@@ -365,6 +365,11 @@ def over(size: tuple[int, int], count: int) -> tuple[int, int, int]:
 def samples(matte: Matte, n: int) -> int:
     """Return how many samples of guided coefficients n pixels lie between, at most; twin of line_samples."""
     return int(np.float32(n) * matte.cover["place"][0]) + 3 if matte.cover["kind"] == GUIDED else 0
+
+
+def warps_for(fixed: int, each: int) -> int:
+    """Return the warps of a block whose shared memory is ``fixed`` bytes, and ``each`` for every warp."""
+    return next((n for n in (WARPS, 4, 2) if fixed + n * each <= SHARED), 1)
 
 
 def segment_bytes(n: int, size: int, channels: int) -> int:
