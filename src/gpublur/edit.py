@@ -55,6 +55,8 @@ class ModelUnavailable(GpuBlurError, RuntimeError):
 class PromptUnsupported(ModelUnavailable):
     """The subject is described in words, and no model here understands them."""
 
+    WHY = "this installation has no model that finds a subject by words"
+
 
 def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
     """Return ``value`` as a float in [low, high], or (low, high] where ``above``; else raise `InvalidArgument`."""

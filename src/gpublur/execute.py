@@ -40,9 +40,7 @@ def check(edit: Edit) -> Edit:
     for name in ("prompt", "negative_prompt"):
         words = getattr(edit.subject, name)
         if words is not None:
-            raise PromptUnsupported(
-                f"subject.{name}={words!r}: this installation has no model that finds a subject by words; leave it out"
-            )
+            raise PromptUnsupported(f"subject.{name}={words!r}: {PromptUnsupported.WHY}; leave it out")
     return edit
 
 

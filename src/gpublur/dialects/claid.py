@@ -19,7 +19,7 @@ from pydantic import (
 
 from .. import edit
 from ..edit import BlurSpec, Edit, ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, Resize, Subject
-from .words import NO_WORDS, BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
+from .words import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
 
 NAME = "claid"
 LEVELS = {"low": 0.01, "medium": 0.03, "high": 0.05}  # ours: Claid tells no numbers
@@ -222,7 +222,7 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
     if request is not None:
         operation = f"operations.background.{'remove' if request.edit.remove else 'blur'}"
         if isinstance(error, PromptUnsupported):
-            faults = {f"{operation}.selective.object_to_keep": [NO_WORDS]}
+            faults = {f"{operation}.selective.object_to_keep": [PromptUnsupported.WHY]}
         elif isinstance(error, NoSubject):
             faults = {operation: [message]}
         elif isinstance(error, ImageFileError):

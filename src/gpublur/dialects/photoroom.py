@@ -20,7 +20,7 @@ from ..edit import (
     Resize,
     Subject,
 )
-from .words import NO_WORDS, Refusal, Request, bad_request, hexadecimal, status_and_message
+from .words import Refusal, Request, bad_request, hexadecimal, status_and_message
 
 NAME = "photoroom"
 MAX_SIDE = 20_000  # of WxH; PhotoRoom names no limit
@@ -154,5 +154,5 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
         message = f"{'imageUrl' if request and request.url else FILE}: {message}"
     elif isinstance(error, PromptUnsupported) and request is not None:
         name = "prompt" if request.edit.subject.prompt is not None else "negativePrompt"
-        message = f"segmentation.{name}: {NO_WORDS}"
+        message = f"segmentation.{name}: {PromptUnsupported.WHY}"
     return Refusal({422: 400, 401: 403}.get(status, status), {"error": {"message": message}})

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from ..edit import Edit, GpuBlurError, InvalidArgument, ModelUnavailable, PictureTooLarge, PromptUnsupported
 
-NO_WORDS = "this installation has no model that finds a subject by words"
 HEX = re.compile(r"#?([0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 
 
