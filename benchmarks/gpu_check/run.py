@@ -189,8 +189,9 @@ def run(
         tell(f"{name}: {done[name].state}, {len(done[name].records)} records, {done[name].seconds:.0f} s")
         path = out or named(done, begun, dry)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result(), indent=1) + "\n")
-    return result(), path
+        so_far = result()
+        path.write_text(json.dumps(so_far, indent=1) + "\n")
+    return so_far, path
 
 
 def bandwidth(done: dict[str, schema.Part]) -> float | None:
