@@ -185,11 +185,12 @@ def test_words_need_a_model_that_is_not_here(warm, photo):
 
 def test_category_names_a_model(monkeypatch):
     from gpublur import segmentation
+    from gpublur.segmentation import registry
 
     edit = Edit(subject=Subject("cars"))
     assert execute.model_for(edit) == "general"
     assert execute.model_for(edit, "other") == "other"
-    monkeypatch.setattr(segmentation, "_registry", dict(segmentation._registry))
+    monkeypatch.setattr(registry, "registered", {})
     segmentation.register("cars", "hub:somebody/cars")
     assert execute.model_for(edit, "other") == "cars"
     assert execute.model_for(Edit(), "other") == "other"

@@ -25,6 +25,8 @@ HOMES = {
     "segmentation_models_pytorch": {"segmentation"},
     "safetensors": {"segmentation"},
     "huggingface_hub": {"segmentation"},
+    "transformers": {"segmentation/clipseg.py"},
+    "onnxruntime": {"segmentation/programs.py"},
     "PIL": {"codec", "edit", "framing", "cli"},
     "imagecodecs": {"codec"},
     "click": {"cli"},

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from gpublur import segmentation
 from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable
+from gpublur.segmentation import registry
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -87,12 +88,12 @@ def test_models_lists_the_shipped_model():
 
 
 def test_register(weights, monkeypatch):
-    monkeypatch.setattr(segmentation, "_registry", dict(segmentation._registry))
+    monkeypatch.setattr(registry, "registered", {})
     row = segmentation.register("tiny", weights, licence="MIT", trained_on="noise")
     assert row in segmentation.models()
     assert row.status == "ready"
     assert row.size.endswith("MB")
-    assert segmentation.load("tiny").side == SIDE
+    assert segmentation.load("tiny").config.input_size == SIDE
     with pytest.raises(InvalidArgument, match="taken"):
         segmentation.register("tiny", weights)
     with pytest.raises(InvalidArgument, match="name='a/b'"):

@@ -65,12 +65,25 @@ _output = click.option(
     "-o", "--output", required=True, type=_FILE, help="A file for one picture, else a directory (made when needed)."
 )
 _overwrite = click.option("--overwrite", is_flag=True, help="Replace existing files.")
+_offline = click.option(
+    "--offline", is_flag=True, expose_value=False, callback=lambda _ctx, _option, value: _forbid_network(value),
+    help="Download no model, whatever it is named; the same as GPUBLUR_OFFLINE=1.",
+)  # fmt: skip
+_models = _options(
+    click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
+    click.option("--text-model", help="CLIPSeg, for words that the model does not know: a folder, or hub:OWNER/REPO."),
+    _offline,
+)
 _pictures = _options(
     click.argument("inputs", nargs=-1, required=True, type=_FILE),
     _output,
     _overwrite,
-    click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
+    _models,
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+)
+_subject = _options(
+    click.option("--keep", metavar="WORDS", help='What the subject is, such as "bottle" or "cat and sofa".'),
+    click.option("--category", default="general", show_default=True, help="A hint: general, products or cars."),
 )
 _mask = click.option(
     "--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."
@@ -87,6 +100,7 @@ _written = _options(
 
 @main.command()
 @_pictures
+@_subject
 @_written
 @click.option("--mode", type=click.Choice(MODES), default="bokeh", show_default=True)
 @click.option(
@@ -103,7 +117,10 @@ def blur(
     output: Path,
     overwrite: bool,
     model: str,
+    text_model: str | None,
     device: str,
+    keep: str | None,
+    category: str,
     mask: Path | None,
     format: str | None,
     **spec: Any,
@@ -111,13 +128,14 @@ def blur(
     """Blur the background of each picture in INPUTS (files or directories)."""
     BlurSpec(**spec).checked()  # before the first picture, not once for each
     jobs = batch.plan(inputs, output, format=format, overwrite=overwrite)
-    matte = _matte(mask, jobs)
-    editor = _editor(device, model)
-    _run(jobs, lambda photo: replace(photo, pixels=editor.blur_background(photo.pixels, mask=matte, **spec)))
+    asked = {"object_to_keep": keep, "mask": _matte(mask, jobs)} | spec
+    editor = _editor(device, model, text_model, keep, category)
+    _run(jobs, lambda photo: replace(photo, pixels=editor.blur_background(photo.pixels, **asked)))
 
 
 @main.command()
 @_pictures
+@_subject
 @_written
 @click.option("--color", help="Put this colour (a CSS name or #RRGGBB) behind the subject; by default transparent.")
 def remove(
@@ -125,7 +143,10 @@ def remove(
     output: Path,
     overwrite: bool,
     model: str,
+    text_model: str | None,
     device: str,
+    keep: str | None,
+    category: str,
     mask: Path | None,
     format: str | None,
     color: str | None,
@@ -137,18 +158,32 @@ def remove(
     if color is not None:
         check_color("color", color)  # before the first picture, as above
     jobs = batch.plan(inputs, output, format=format, alpha=color is None, overwrite=overwrite)
-    matte = _matte(mask, jobs)
-    editor = _editor(device, model)
-    _run(jobs, lambda photo: replace(photo, pixels=editor.remove_background(photo.pixels, color, mask=matte)))
+    asked = {"object_to_keep": keep, "mask": _matte(mask, jobs)}
+    editor = _editor(device, model, text_model, keep, category)
+    _run(jobs, lambda photo: replace(photo, pixels=editor.remove_background(photo.pixels, color, **asked)))
 
 
 @main.command()
 @_pictures
-def mask(inputs: Sequence[Path], output: Path, overwrite: bool, model: str, device: str) -> None:
+@_subject
+def mask(
+    inputs: Sequence[Path],
+    output: Path,
+    overwrite: bool,
+    model: str,
+    text_model: str | None,
+    device: str,
+    keep: str | None,
+    category: str,
+) -> None:
     """Write the mask of each picture in INPUTS as an 8-bit grey PNG (white: subject)."""
     jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
-    editor = _editor(device, model)
-    _run(jobs, lambda photo: Photo(np.rint(editor.segment(photo.pixels) * 255).astype(np.uint8)))
+    editor = _editor(device, model, text_model, keep, category)
+
+    def work(photo: Photo) -> Photo:
+        return Photo(np.rint(editor.segment(photo.pixels, object_to_keep=keep) * 255).astype(np.uint8))
+
+    _run(jobs, work)
 
 
 @main.command()
@@ -161,6 +196,7 @@ def edit(
     output: Path,
     overwrite: bool,
     model: str,
+    text_model: str | None,
     device: str,
     mask: Path | None,
     request: Path,
@@ -175,10 +211,10 @@ def edit(
     asked = dialects.read(_json(request), dialect)
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
-    edit = execute.check(asked.edit)  # before the first picture, as above
+    edit = execute.check(asked.edit, model, text_model)  # before the first picture, as above
     jobs = batch.plan(inputs, output, format=edit.format, overwrite=overwrite)
     matte = _matte(mask, jobs)
-    editor = _editor(device, execute.model_for(edit, model))
+    editor = _editor(device, execute.model_for(edit, model), text_model)
 
     def work(photo: Photo) -> Photo:
         return execute.develop(editor, execute.prepare(photo, edit), edit, mask=matte)
@@ -192,7 +228,7 @@ def edit(
 @click.option("--keys", type=_FILE, help="A file of API keys, one on each line.")
 @click.option("--no-keys", is_flag=True, help="Ask for no key; only on a loopback host.")
 @click.option("--device", "devices", multiple=True, default=["auto"], help="May be given several times.")
-@click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
+@_models
 @click.option(
     "--remote-host", "remote_hosts", multiple=True, help="Fetch pictures by URL from this host; several times."
 )
@@ -241,14 +277,31 @@ def serve(
     )
 
 
-@main.command()
-def models() -> None:
-    """List the segmentation models."""
+@main.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="As a list of objects.")
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
+    """List the segmentation models, or fetch one."""
     from . import segmentation
 
-    rows = [("name", "status", "size", "licence", "trained on")]
-    rows += [(m.name, m.status, m.size, m.licence, m.trained_on) for m in segmentation.models()]
-    _table(rows)
+    if ctx.invoked_subcommand is not None:
+        return
+    columns = ("name", "status", "size", "licence", "trained_on")
+    rows = [tuple(getattr(row, column) for column in columns) for row in segmentation.models()]
+    if as_json:
+        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
+    else:
+        _table([tuple(column.replace("_", " ") for column in columns), *rows])
+
+
+@models.command()
+@click.argument("name")
+@_offline
+def fetch(name: str) -> None:
+    """Download NAME, a hub:OWNER/REPO[@REVISION][#sha256=...], and say where its files are."""
+    from . import segmentation
+
+    click.echo(segmentation.fetch(name))
 
 
 @main.command()
@@ -297,10 +350,19 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
     batch.save(output, codec.encode(Photo(np.asarray(picture)), codec.format_of(output)))
 
 
-def _editor(device: str, model: str) -> Any:
+def _editor(device: str, model: str, text_model: str | None, keep: str | None = None, category: str = "general") -> Any:
+    from . import execute, segmentation
+    from .edit import Edit, Subject
     from .editor import Editor
 
-    return Editor(device=device, model=model)
+    model = execute.model_for(Edit(subject=Subject(category).checked()), model)
+    segmentation.check_words("--keep", keep, model, text_model)  # before the first picture
+    return Editor(device=device, model=model, text_model=text_model)
+
+
+def _forbid_network(value: bool) -> None:
+    if value:
+        os.environ["GPUBLUR_OFFLINE"] = "1"
 
 
 def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:

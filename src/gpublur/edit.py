@@ -53,9 +53,21 @@ class ModelUnavailable(GpuBlurError, RuntimeError):
 
 
 class PromptUnsupported(ModelUnavailable):
-    """The subject is described in words, and no model here understands them."""
+    """The subject is described in words that no model here understands.
 
-    WHY = "this installation has no model that finds a subject by words"
+    Attributes
+    ----------
+    argument : str
+        The words' own name.
+    why : str
+        What may be said of it to somebody who cannot change the installation.
+    """
+
+    WHY = "this installation has no model that finds a subject by these words"
+
+    def __init__(self, message: str, argument: str = "", why: str = WHY) -> None:
+        super().__init__(message)
+        self.argument, self.why = argument, why
 
 
 def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
@@ -72,6 +84,13 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """Return ``value`` if it is one of the ``allowed`` words; else raise `InvalidArgument`."""
     if not isinstance(value, str) or value not in allowed:
         raise InvalidArgument(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
+    return value
+
+
+def text(name: str, value: Any) -> str:
+    """Return ``value`` if it is a text with something in it; else raise `InvalidArgument`."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgument(f"{name}={value!r} is not a text")
     return value
 
 
@@ -182,9 +201,11 @@ class Subject:
     Parameters
     ----------
     category : str
-        A hint, the name of a segmentation model; where no model of that name is registered, ``"general"`` serves.
+        A hint, the name of a segmentation model, such as ``"products"`` or ``"cars"``; where no model of that name is
+        ready, the general one serves.
     prompt, negative_prompt : str, optional
-        What the subject is, or is not, in words. No model of today understands them: `PromptUnsupported`.
+        What the subject is, or is not, in a word or short text, see `gpublur.blur_background`. A prompt is found as it
+        is, whatever the category.
     use_alpha : bool
         Take the picture's own transparency, where it has any, for the subject's matte.
     """
@@ -198,8 +219,8 @@ class Subject:
         """Return the same, checked."""
         for name in ("category", "prompt", "negative_prompt"):
             value = getattr(self, name)
-            if not (isinstance(value, str) and value) and (value is not None or name == "category"):
-                raise InvalidArgument(f"subject.{name}={value!r} is not a text")
+            if value is not None or name == "category":
+                text(f"subject.{name}", value)
         flag("subject.use_alpha", self.use_alpha)
         return self
 

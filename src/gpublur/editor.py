@@ -6,7 +6,7 @@ read -> segment -> matte -> decimate -> separable | spans -> composite -> give b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Editor:
         Where to work. ``"auto"`` takes the best that can run and logs what it took and why.
     model : str, path or callable
         The segmentation model, see `gpublur.segmentation.load`. It is not loaded while every call brings a mask.
+    text_model : str or path, optional
+        CLIPSeg for words that the model does not know, see there; by default what ``GPUBLUR_TEXT_MODEL`` says.
 
     Raises
     ------
@@ -44,9 +46,9 @@ class Editor:
         If the device cannot run here; the message gives the reason.
     """
 
-    def __init__(self, device: str = "auto", model: Any = "general") -> None:
+    def __init__(self, device: str = "auto", model: Any = "general", text_model: Any = None) -> None:
         self.device, self.verbs = backends.choose(device)
-        self.model = model
+        self.model, self.text_model = model, text_model
         self._segmenter: Any = None
 
     def blur_background(
@@ -59,6 +61,8 @@ class Editor:
         highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,
         quality: Quality = "high",
         linear_light: bool = True,
+        object_to_keep: str | None = None,
+        negative_prompt: str | None = None,
         mask: Any = None,
         refine: Refine = "auto",
         layout: str | None = None,
@@ -66,22 +70,39 @@ class Editor:
         """Blur what is not the subject; see `gpublur.blur_background`."""
         spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light).checked()
         batch = self._read(image, layout, mask)
-        return batch.give([self._blur(picture, spec, *given) for picture, *given in self._masked(batch, mask, refine)])
+        masked = self._masked(batch, mask, refine, object_to_keep, negative_prompt)
+        return batch.give([self._blur(picture, spec, *given) for picture, *given in masked])
 
     def remove_background(
-        self, image: Any, color: Any = None, *, mask: Any = None, refine: Refine = "auto", layout: str | None = None
+        self,
+        image: Any,
+        color: Any = None,
+        *,
+        object_to_keep: str | None = None,
+        negative_prompt: str | None = None,
+        mask: Any = None,
+        refine: Refine = "auto",
+        layout: str | None = None,
     ) -> Any:
         """Cut the subject out; see `gpublur.remove_background`."""
         paint = None if color is None else edit.color("color", color)
         batch = self._read(image, layout, mask)
-        return batch.give(
-            [self._remove(picture, paint, *given) for picture, *given in self._masked(batch, mask, refine)]
-        )
+        masked = self._masked(batch, mask, refine, object_to_keep, negative_prompt)
+        return batch.give([self._remove(picture, paint, *given) for picture, *given in masked])
 
-    def segment(self, image: Any, *, refine: Refine = "auto", layout: str | None = None) -> Any:
+    def segment(
+        self,
+        image: Any,
+        *,
+        object_to_keep: str | None = None,
+        negative_prompt: str | None = None,
+        refine: Refine = "auto",
+        layout: str | None = None,
+    ) -> Any:
         """Return the subject's matte; see `gpublur.segment`."""
         batch = self._read(image, layout)
-        return batch.give_planes([self._matte(*given) for given in self._masked(batch, None, refine)])
+        masked = self._masked(batch, None, refine, object_to_keep, negative_prompt)
+        return batch.give_planes([self._matte(*given) for given in masked])
 
     def gaussian_blur(
         self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, quality: Quality = "high",
@@ -119,16 +140,24 @@ class Editor:
         gpu = self.verbs.GPU
         return arrays.read(image, layout, gpu=gpu, whole=gpu and not isinstance(mask, (list, tuple)))
 
-    def _masked(self, batch: Batch, mask: Any, refine: Refine) -> Iterator[tuple[Picture, Any, bool]]:
+    def _masked(
+        self, batch: Batch, mask: Any, refine: Refine, object_to_keep: str | None, negative_prompt: str | None
+    ) -> Iterator[tuple[Picture, Any, bool]]:
         """Yield each picture with its mask, or how to get it from the model, and whether to refine it."""
         if refine != "auto" and not isinstance(refine, bool):
             raise InvalidArgument(f"refine={refine!r} is not 'auto', True or False")
+        prompts = {"object_to_keep": object_to_keep, "negative_prompt": negative_prompt}
+        for name, prompt in prompts.items():
+            if mask is not None and prompt is not None:
+                raise InvalidArgument(f"mask and {name}={prompt!r} exclude each other: no model would look for it")
+            segmentation.check_words(name, prompt, self.model, self.text_model)
         if mask is not None:
             masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
             return ((picture, one, refine is True) for picture, one in zip(batch.pictures, masks, strict=True))
         if self._segmenter is None:
-            self._segmenter = segmentation.load(self.model, self.verbs.TORCH)
-        return ((picture, self._segment, refine is not False) for picture in batch.pictures)
+            self._segmenter = segmentation.load(self.model, self.verbs.TORCH, self.text_model)
+        segment = partial(self._segment, prompts=tuple(prompts.values()))
+        return ((picture, segment, refine is not False) for picture in batch.pictures)
 
     @in_turn
     def _blur(self, picture: Picture, spec: BlurSpec, mask: Any, refine: bool) -> Any:
@@ -171,7 +200,7 @@ class Editor:
         """Return a mask that was given, or the model's own."""
         return mask(picture) if callable(mask) else mask
 
-    def _segment(self, picture: Picture) -> Any:
+    def _segment(self, picture: Picture, prompts: tuple[str | None, ...]) -> Any:
         if self.verbs.GPU:
-            return self._segmenter.stack(picture.pixels, picture.planar)
-        return self._segmenter(np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3)))
+            return self._segmenter.stack(picture.pixels, picture.planar, *prompts)
+        return self._segmenter(np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3)), *prompts)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from . import arrays, codec, framing, segmentation
 from .arrays import Picture
 from .codec import FORMATS, WRITTEN, Photo
-from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge, PromptUnsupported
+from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge
 from .editor import Editor
 from .framing import Pixels
 
@@ -24,13 +24,18 @@ Matte = NDArray[np.float32]  # (H, W) in [0, 1]
 WHITE: Paint = (255, 255, 255, 255)
 
 
-def check(edit: Edit) -> Edit:
+def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
     """Return the edit checked, `Edit.checked`, and refuse what no model here can do.
+
+    Parameters
+    ----------
+    model, text_model
+        As `Editor` takes them: the default model, and the one for words.
 
     Raises
     ------
     PromptUnsupported
-        The subject is described in words.
+        The subject is described in words that neither understands.
     InvalidArgument
         Whatever else is wrong.
     """
@@ -38,21 +43,19 @@ def check(edit: Edit) -> Edit:
     if edit.format is not None:
         codec.check_written(edit.format, alpha=False)
     for name in ("prompt", "negative_prompt"):
-        words = getattr(edit.subject, name)
-        if words is not None:
-            raise PromptUnsupported(f"subject.{name}={words!r}: {PromptUnsupported.WHY}; leave it out")
+        segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model_for(edit, model), text_model)
     return edit
 
 
 def model_for(edit: Edit, default: Any = "general") -> Any:
-    """Return the model that an edit's category names; ``default`` serves where none of that name is registered."""
-    named = {row.name for row in segmentation.models()} - {"general"}
-    return edit.subject.category if edit.subject.category in named else default
+    """Return the model that an edit's category names; ``default`` serves where none of that name is ready."""
+    category = edit.subject.category
+    return category if segmentation.ready_category(category, default) else default
 
 
 def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: str | None = None) -> Any:
     """Apply an edit to pictures of any kind that `Editor` takes; see `gpublur.apply`."""
-    edit = check(edit)
+    edit = check(edit, editor.model, editor.text_model)
     batch = arrays.read(image, layout)
     pixels = [picture.interleaved() for picture in batch.pictures]
     mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, batch.pictures)
@@ -114,18 +117,20 @@ def three_axes(photo: Photo) -> Pixels:
 
 
 def find_mattes(editor: Editor, pictures: Sequence[Pixels], edits: Sequence[Edit]) -> list[Matte | None]:
-    """Return the matte of each picture, of all in one call of the model; None where the edit has no use for one."""
+    """Return the matte of each picture, of all that ask alike in one call; None where the edit has no use for one."""
     mattes: list[Matte | None] = [None] * len(pictures)
-    unknown = []
+    unknown: dict[tuple[str | None, str | None], list[int]] = {}
     for i, (pixels, edit) in enumerate(zip(pictures, edits, strict=True)):
         if edit.remove or edit.blur is not None or edit.clip:
             if shaped_by_itself(pixels, edit):
                 mattes[i] = framing.matte_of(pixels[..., 3])
             else:
-                unknown.append(i)
-    found = editor.segment([pictures[i] for i in unknown]) if unknown else []
-    for i, matte in zip(unknown, found, strict=True):
-        mattes[i] = matte
+                unknown.setdefault((edit.subject.prompt, edit.subject.negative_prompt), []).append(i)
+    for (prompt, negative_prompt), members in unknown.items():
+        asked = [pictures[i] for i in members]
+        found = editor.segment(asked, object_to_keep=prompt, negative_prompt=negative_prompt)
+        for i, matte in zip(members, found, strict=True):
+            mattes[i] = matte
     return mattes
 
 

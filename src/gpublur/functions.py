@@ -28,6 +28,8 @@ def blur_background(
     highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,
     quality: Quality = "high",
     linear_light: bool = True,
+    object_to_keep: str | None = None,
+    negative_prompt: str | None = None,
     mask: Any = None,
     refine: Refine = "auto",
     layout: str | None = None,
@@ -54,6 +56,10 @@ def blur_background(
         ``high`` is within 2/255 of ``exact`` (0.1/255 for gaussian), ``exact`` works at full resolution.
     linear_light : bool
         Blur and blend in linear light; False: in the values as they are.
+    object_to_keep, negative_prompt : str, optional
+        What the subject is, and what it is not, in a word or short text: ``"bottle"``, ``"the woman and her dog"``. A
+        model that tells kinds of things apart, as the twenty of Pascal VOC, knows their everyday names; other words
+        need a ``text_model``, see `Editor`. The words hold for every picture of a batch.
     mask : array (h, w) or (n, h, w), PIL image, or list, optional
         A ready matte: bool, uint8 or float in [0, 1], of any resolution. Then no model is loaded.
     refine : {"auto", True, False}
@@ -71,10 +77,13 @@ def blur_background(
     ------
     InvalidArgument, DeviceUnavailable, ModelUnavailable
         All are `GpuBlurError`.
+    PromptUnsupported
+        A `ModelUnavailable`: nothing here understands the words.
     """
     return warm(device, model).blur_background(
         image, mode, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
-        linear_light=linear_light, mask=mask, refine=refine, layout=layout,
+        linear_light=linear_light, object_to_keep=object_to_keep, negative_prompt=negative_prompt, mask=mask,
+        refine=refine, layout=layout,
     )  # fmt: skip
 
 
@@ -82,6 +91,8 @@ def remove_background(
     image: Any,
     color: Any = None,
     *,
+    object_to_keep: str | None = None,
+    negative_prompt: str | None = None,
     mask: Any = None,
     refine: Refine = "auto",
     layout: str | None = None,
@@ -94,21 +105,36 @@ def remove_background(
     ----------
     color : str or (r, g, b), optional
         Paint behind the subject: a CSS name, ``"#RRGGBB"``, or integers in 0..255. None: transparent.
-    image, mask, refine, layout, device, model
+    image, object_to_keep, negative_prompt, mask, refine, layout, device, model
         See `blur_background`.
 
     Returns
     -------
     RGBA with straight alpha, or RGB where ``color`` is given; kind, dtype and layout of ``image``
     """
-    return warm(device, model).remove_background(image, color, mask=mask, refine=refine, layout=layout)
+    return warm(device, model).remove_background(
+        image, color, object_to_keep=object_to_keep, negative_prompt=negative_prompt, mask=mask, refine=refine,
+        layout=layout,
+    )  # fmt: skip
 
 
 def segment(
-    image: Any, *, refine: Refine = "auto", layout: str | None = None, device: str = "auto", model: Any = "general"
+    image: Any,
+    *,
+    object_to_keep: str | None = None,
+    negative_prompt: str | None = None,
+    refine: Refine = "auto",
+    layout: str | None = None,
+    device: str = "auto",
+    model: Any = "general",
 ) -> Any:
-    """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; PIL: mode L."""
-    return warm(device, model).segment(image, refine=refine, layout=layout)
+    """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; PIL: mode L.
+
+    See `blur_background` for the arguments.
+    """
+    return warm(device, model).segment(
+        image, object_to_keep=object_to_keep, negative_prompt=negative_prompt, refine=refine, layout=layout
+    )
 
 
 def gaussian_blur(

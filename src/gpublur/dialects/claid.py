@@ -222,7 +222,7 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
     if request is not None:
         operation = f"operations.background.{'remove' if request.edit.remove else 'blur'}"
         if isinstance(error, PromptUnsupported):
-            faults = {f"{operation}.selective.object_to_keep": [PromptUnsupported.WHY]}
+            faults = {f"{operation}.selective.object_to_keep": [error.why]}
         elif isinstance(error, NoSubject):
             faults = {operation: [message]}
         elif isinstance(error, ImageFileError):

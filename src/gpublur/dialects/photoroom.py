@@ -153,6 +153,7 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
     if isinstance(error, ImageFileError):
         message = f"{'imageUrl' if request and request.url else FILE}: {message}"
     elif isinstance(error, PromptUnsupported) and request is not None:
-        name = "prompt" if request.edit.subject.prompt is not None else "negativePrompt"
-        message = f"segmentation.{name}: {PromptUnsupported.WHY}"
+        negative = request.edit.subject.prompt is None or error.argument.endswith("negative_prompt")
+        name = "negativePrompt" if negative else "prompt"
+        message = f"segmentation.{name}: {error.why}"
     return Refusal({422: 400, 401: 403}.get(status, status), {"error": {"message": message}})

@@ -6,138 +6,57 @@ Importing this package loads no torch; `load` does.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..edit import InvalidArgument, ModelUnavailable
+from ..edit import InvalidArgument, ModelUnavailable, text
+from . import config, words
+from .hub import PREFIX, download
+from .registry import OTHER_WAYS, ModelInfo, find, locate, models, ready_category, register
 
 if TYPE_CHECKING:
     from .network import Segmenter
 
-__all__ = ["ModelInfo", "load", "models", "register"]
+__all__ = ["ModelInfo", "check_words", "fetch", "load", "models", "ready_category", "register"]
 
-_LIBRARIES = ("torch", "segmentation_models_pytorch", "safetensors")
-_OTHER_WAYS = (
-    "a folder or file written by save_pretrained of segmentation_models_pytorch, a .safetensors file with its .json "
-    "beside it, 'hub:owner/repo@revision', a torch module or any callable"
-)
+TEXT_MODEL = "GPUBLUR_TEXT_MODEL"  # environment variable
 
 
-@dataclass(frozen=True)
-class ModelInfo:
-    """One row of the registry.
-
-    Attributes
-    ----------
-    name : str
-        What `load` is asked for.
-    path : str
-        A folder, a ``.safetensors`` file or ``"hub:owner/repo@revision"``.
-    licence, trained_on : str
-        The weights' licence and the data they come from, for people to read.
-    """
-
-    name: str
-    path: str
-    licence: str
-    trained_on: str
-
-    @property
-    def size(self) -> str:
-        """The weights' size as text, such as ``"5.2 MB"``; ``"unknown"`` while they are not on this disk."""
-        try:
-            return f"{files(self.path)[0].stat().st_size / 1e6:.1f} MB"
-        except OSError:
-            return "unknown"
-
-    @property
-    def status(self) -> str:
-        """``"ready"``, or the reason why the model cannot be loaded now (libraries are looked for, not imported)."""
-        for library in _LIBRARIES:
-            if find_spec(library) is None:
-                return f"{library} is not installed"
-        if self.path.startswith("hub:"):
-            return "not here yet: downloaded when it is first loaded"
-        try:
-            files(self.path)
-        except FileNotFoundError as error:
-            return str(error)
-        return "ready"
-
-
-_WEIGHTS = Path(__file__).parent / "weights"
-_registry: dict[str, ModelInfo] = {
-    row.name: row
-    for row in [
-        ModelInfo(
-            name="general",
-            path=str(_WEIGHTS / "general.safetensors"),
-            licence="Apache-2.0",
-            trained_on="photos of people, pets and things with masks (see training/), after an ImageNet encoder",
-        ),
-    ]
-}
-
-
-def models() -> list[ModelInfo]:
-    """Return the registered models, the shipped ones first."""
-    return list(_registry.values())
-
-
-def register(
-    name: str, path: str | os.PathLike[str], *, licence: str = "unknown", trained_on: str = "unknown"
-) -> ModelInfo:
-    """Give a model a name that `load` understands, for the life of the process.
-
-    Parameters
-    ----------
-    name : str
-        Letters, digits, ``_``, ``-`` and ``.``; not yet taken.
-    path : str or path
-        A folder, a ``.safetensors`` file or ``"hub:owner/repo@revision"``, as in `load`, which reads it.
-    licence, trained_on : str, optional
-        What `models` tells about it.
-
-    Raises
-    ------
-    InvalidArgument
-        The name is of another form, or taken.
-    """
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
-        raise InvalidArgument(f"name={name!r} is not a word of letters, digits, '_', '-' and '.'")
-    if name in _registry:
-        raise InvalidArgument(f"name={name!r} is taken by {_registry[name].path}")
-    if not isinstance(path, (str, os.PathLike)):
-        raise InvalidArgument(f"path={path!r} is not a path or 'hub:owner/repo@revision'")
-    _registry[name] = ModelInfo(name, os.fspath(path), licence, trained_on)
-    return _registry[name]
-
-
-def load(model: str | os.PathLike[str] | Callable[..., Any], device: str = "cpu") -> Segmenter:
-    """Load a segmentation model.
+def load(
+    model: str | os.PathLike[str] | Callable[..., Any],
+    device: str = "cpu",
+    text_model: str | os.PathLike[str] | None = None,
+) -> Segmenter:
+    """Load a segmentation model. One file is loaded once for each device, however often it is asked for.
 
     Parameters
     ----------
     model : str, path or callable
-        * a registered name (see `models`), such as ``"general"``, the shipped weights;
+        * a registered name (see `models`): ``"general"``, the shipped weights, or ``"products"``, ``"cars"``, other
+          outputs of the same network;
         * a folder, or the ``model.safetensors`` in it, written by ``save_pretrained`` of segmentation_models_pytorch
-          (smp). The model has one class and three input channels; its output counts as logits;
+          (smp). The model has three input channels; its output counts as logits;
         * ``NAME.safetensors`` with ``NAME.json`` beside it: a state dict (any float type; ``num_batches_tracked`` may
           be left out) and the arguments of ``smp.create_model``: ``arch``, ``encoder_name``, ...;
-        * ``"hub:owner/repo@revision"``: the same two files from the Hugging Face hub (``@revision`` pins them);
+        * ``NAME.onnx`` (needs onnxruntime) or ``NAME.pt2`` of ``torch.export.save`` with ``NAME.json`` beside it: one
+          input, float (1, 3, side, side) normalised RGB. A ``.pt2`` is code: load only what you trust;
+        * ``"hub:owner/repo@revision#sha256=..."``: an smp checkpoint from the Hugging Face hub (``@revision`` pins it,
+          the sum of its ``model.safetensors`` is verified);
         * a ``torch.nn.Module`` (moved to ``device`` and put in eval mode) or any callable. It is given one picture at
           its own size, a float32 tensor (1, 3, H, W) in [0, 1] on ``device``, and returns a float or bool mask (h, w),
           (1, h, w) or (1, 1, h, w) of any resolution in [0, 1], as a tensor or NumPy array.
 
-        Both kinds of ``.json`` may hold ``input_size`` (the square that a photo is stretched to, default 512), ``mean``
-        and ``std`` (of RGB in [0, 1], default ImageNet's). Only a ``hub:`` name reaches the network; no pickle is read.
+        A ``.json`` may hold ``input_size`` (the square that a photo is stretched to), ``mean`` and ``std`` (of RGB in
+        [0, 1]), ``categories`` and ``kinds`` (what the channels mean), ``output`` and ``values``; docs/models.md tells
+        them all. Only a ``hub:`` name reaches the network, and no pickle is read.
     device : str
         As torch names it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    text_model : str or path, optional
+        CLIPSeg for words that name none of the model's kinds: a folder written by transformers' ``save_pretrained`` of
+        the model and its processor, or ``"hub:owner/repo@revision"``. By default what the environment variable
+        ``GPUBLUR_TEXT_MODEL`` says. It is loaded when such words are met.
 
     Returns
     -------
@@ -151,61 +70,80 @@ def load(model: str | os.PathLike[str] | Callable[..., Any], device: str = "cpu"
     DeviceUnavailable
         torch cannot use the device.
     InvalidArgument
-        ``model`` or ``device`` is of another kind.
+        ``model``, ``device`` or ``text_model`` is of another kind.
     """
+    text_model = _text_model(text_model)
     if isinstance(model, (str, os.PathLike)):
+        name = os.fspath(model)
         try:
-            weights, config = files(_path(model))
+            row = find(model)
+            files = locate(row)
         except FileNotFoundError as error:
-            raise ModelUnavailable(f"model={os.fspath(model)!r}: {error}") from None
-        return _network(model).Network(os.fspath(model), weights, config, device)
+            raise ModelUnavailable(f"model={name!r}: {error}") from None
+        return _network(model).Network(name, files, device, text_model, row.category)
     if callable(model):
-        return _network(model).Custom(model, device)
-    raise InvalidArgument(f"model={model!r} is not a registered name, {_OTHER_WAYS}")
+        return _network(model).Custom(model, device, text_model)
+    raise InvalidArgument(f"model={model!r} is not a registered name, {OTHER_WAYS}")
 
 
-def files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    """Return the weights and the config that belong to a folder or a weights file; raise `FileNotFoundError`."""
-    weights = Path(path)
-    if weights.is_dir():
-        weights /= "model.safetensors"
-    if weights.suffix != ".safetensors":
-        raise FileNotFoundError(f"{weights} is not a folder or a .safetensors file (pickled weights are not read)")
-    config = weights.with_suffix(".json")
-    if not config.is_file():
-        config = weights.with_name("config.json")
-    if not weights.is_file():
-        raise FileNotFoundError(f"{weights} is missing")
-    if not config.is_file():
-        raise FileNotFoundError(f"{weights} has neither {weights.stem}.json nor config.json beside it")
-    return weights, config
+def check_words(
+    argument: str, prompt: str | None, model: Any = "general", text_model: str | os.PathLike[str] | None = None
+) -> None:
+    """Raise what is wrong with words for a subject, without loading a model.
+
+    Parameters
+    ----------
+    argument : str
+        The words' own name, for the message.
+    prompt : str, optional
+        Such as ``"bottle"``, ``"the cat and the sofa"``.
+    model, text_model
+        As in `load`.
+
+    Raises
+    ------
+    PromptUnsupported
+        They name none of the model's kinds, and there is no text model.
+    InvalidArgument
+        They are no text.
+    ModelUnavailable
+        The model's files cannot be found.
+    """
+    if prompt is None:
+        return
+    text(argument, prompt)
+    kinds = _kinds(model)
+    if words.chosen(prompt, kinds) is not None:
+        return
+    if _text_model(text_model) is None:
+        raise words.unsupported(argument, prompt, kinds)
+    if find_spec("transformers") is None:
+        raise words.unsupported(argument, prompt, kinds, "transformers is not installed: pip install 'gpublur[text]'")
 
 
-def _path(model: str | os.PathLike[str]) -> str:
-    """Return where a model's files lie, having downloaded them if they are named by ``hub:``."""
-    path = os.fspath(model)
-    if isinstance(model, str) and model in _registry:
-        path = _registry[model].path
-    elif not path.startswith("hub:") and not os.path.exists(path):
-        known = ", ".join(_registry)
-        raise FileNotFoundError(f"no model of that name ({known}) and no such file; or give {_OTHER_WAYS}")
-    return _download(path) if path.startswith("hub:") else path
-
-
-def _download(name: str) -> str:
-    match = re.fullmatch(r"hub:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", name)
-    if not match:
-        raise InvalidArgument(f"model={name!r} is not of the form 'hub:owner/repo@revision'")
+def fetch(name: str) -> str:
+    """Download the files of a ``hub:`` name, or of a registered model with such a path; return their folder."""
     try:
-        from huggingface_hub import snapshot_download
+        path = find(name).path
+    except FileNotFoundError as error:
+        raise ModelUnavailable(f"model={name!r}: {error}") from None
+    return str(download(path)) if path.startswith(PREFIX) else path
 
-        wanted = ["config.json", "model.safetensors"]
-        return str(snapshot_download(match[1], revision=match[2], allow_patterns=wanted))
-    except Exception as error:  # no network, no such repository, no permission, a broken library: all mean "not here"
-        raise ModelUnavailable(
-            f"model={name!r} could not be downloaded: {type(error).__name__}: {error}. Where there is no network, put "
-            "its config.json and model.safetensors in a folder and give that folder's path as model"
-        ) from error
+
+def _kinds(model: Any) -> tuple[str, ...]:
+    """Return the kinds of things that a model knows, as its config says."""
+    if not isinstance(model, (str, os.PathLike)):
+        return ()
+    try:
+        return config.read(locate(find(model))[1]).kinds
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelUnavailable(f"model={os.fspath(model)!r}: {error}") from None
+
+
+def _text_model(given: str | os.PathLike[str] | None) -> str | None:
+    if given is not None and not isinstance(given, (str, os.PathLike)):
+        raise InvalidArgument(f"text_model={given!r} is not a path or 'hub:owner/repo@revision'")
+    return (os.fspath(given) if given is not None else os.environ.get(TEXT_MODEL)) or None
 
 
 def _network(model: object) -> ModuleType:

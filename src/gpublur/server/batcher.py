@@ -47,7 +47,7 @@ class Batcher:
         """Load models and compile, so that the first request waits no longer than the next."""
         loop = asyncio.get_running_loop()
         for device, thread in zip(self.settings.devices, self._threads, strict=True):
-            editors = Editors(device, self.settings.model)
+            editors = Editors(device, self.settings.model, self.settings.text_model)
             await loop.run_in_executor(thread, editors.warmup)
             self._runners.append(asyncio.create_task(self._run(editors, thread)))
 
@@ -104,13 +104,13 @@ class Batcher:
 class Editors:
     """The editor of a device, and one more for each category that has a model of its own."""
 
-    def __init__(self, device: str, model: Any) -> None:
-        self.device, self.model = device, model
+    def __init__(self, device: str, model: Any, text_model: Any = None) -> None:
+        self.device, self.model, self.text_model = device, model, text_model
         self._kept: dict[Any, Editor] = {}
 
     def editor(self, model: Any) -> Editor:
         if model not in self._kept:
-            self._kept[model] = Editor(self.device, model)
+            self._kept[model] = Editor(self.device, model, self.text_model)
         return self._kept[model]
 
     def warmup(self) -> None:

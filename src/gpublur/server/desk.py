@@ -65,7 +65,7 @@ class Desk:
         GpuBlurError
             Whatever is wrong with the picture or the edit.
         """
-        edit = execute.check(request.edit)
+        edit = execute.check(request.edit, self.settings.model, self.settings.text_model)
         if self.waiting >= self.settings.max_waiting:
             raise Declined(429, "too many requests are waiting", {"retry-after": "1"})
         self.waiting += 1

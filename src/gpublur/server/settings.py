@@ -23,7 +23,7 @@ class Settings:
     ----------
     host, port : str, int
         Where it listens.
-    devices, model : tuple of str, and as `Editor` takes it
+    devices, model, text_model : tuple of str, and as `Editor` takes them
         One editor works on each device.
     keys : Path, optional
         A file of API keys, one on each line; ``#`` begins a comment.
@@ -49,6 +49,7 @@ class Settings:
     port: int = 8000
     devices: tuple[str, ...] = ("auto",)
     model: Any = "general"
+    text_model: Any = None
     keys: Path | None = None
     no_keys: bool = False
     remote_hosts: tuple[str, ...] = ()

@@ -1,0 +1,179 @@
+"""The models that have a name, and where the files of a model lie."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..edit import InvalidArgument
+from . import config, hub
+
+# What it takes to run each kind of file.
+LIBRARIES = {
+    ".safetensors": ("torch", "segmentation_models_pytorch", "safetensors"),
+    ".onnx": ("torch", "onnxruntime"),
+    ".pt2": ("torch",),
+}
+OTHER_WAYS = (
+    "a folder or file written by save_pretrained of segmentation_models_pytorch, a .safetensors, .onnx or .pt2 file "
+    "with its .json beside it, 'hub:owner/repo@revision', a torch module or any callable"
+)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One row of the registry.
+
+    Attributes
+    ----------
+    name : str
+        What `load` is asked for.
+    path : str
+        A folder, a weights file or ``"hub:owner/repo@revision#sha256=..."``.
+    licence, trained_on : str
+        The weights' licence and the data they come from, for people to read.
+    category : str, optional
+        Which of the network's categories it is; by default the first.
+    """
+
+    name: str
+    path: str
+    licence: str
+    trained_on: str
+    category: str | None = None
+
+    @property
+    def size(self) -> str:
+        """The weights' size as text, such as ``"5.2 MB"``; ``"unknown"`` while they are not on this disk."""
+        try:
+            return f"{files(self.path)[0].stat().st_size / 1e6:.1f} MB"
+        except OSError:
+            return "unknown"
+
+    @property
+    def status(self) -> str:
+        """``"ready"``, or the reason why the model cannot be loaded now (libraries are looked for, not imported)."""
+        suffix = ".safetensors" if self.path.startswith(hub.PREFIX) else Path(self.path).suffix
+        for library in LIBRARIES.get(suffix, LIBRARIES[".safetensors"]):
+            if find_spec(library) is None:
+                return f"{library} is not installed"
+        if self.path.startswith(hub.PREFIX):
+            return "ready" if hub.here(self.path) else "not here yet: downloaded when it is first loaded"
+        try:
+            _weights, beside = files(self.path)
+            channels = config.read(beside).categories
+        except FileNotFoundError as error:
+            return str(error)
+        except (OSError, ValueError, TypeError) as error:
+            return f"its config cannot be read: {error}"
+        if self.category is not None and self.category not in channels:
+            return f"its network has no output for {self.category}"
+        return "ready"
+
+
+_WEIGHTS = Path(__file__).parent / "weights"
+_GENERAL = ModelInfo(
+    name="general",
+    path=str(_WEIGHTS / "general.safetensors"),
+    licence="Apache-2.0",
+    trained_on="photos of people, pets and things with masks (see training/), after an ImageNet encoder",
+)
+# One network: the categories are outputs of it.
+SHIPPED = {
+    row.name: row
+    for row in (
+        _GENERAL,
+        replace(_GENERAL, name="products", category="products"),
+        replace(_GENERAL, name="cars", category="cars"),
+    )
+}
+registered: dict[str, ModelInfo] = {}
+
+
+def models() -> list[ModelInfo]:
+    """Return the registered models, the shipped ones first."""
+    return list((SHIPPED | registered).values())
+
+
+def register(
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    licence: str = "unknown",
+    trained_on: str = "unknown",
+    category: str | None = None,
+) -> ModelInfo:
+    """Give a model a name that `load` understands, for the life of the process.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits, ``_``, ``-`` and ``.``; not yet taken, but by a shipped model, which it replaces.
+    path : str or path
+        A folder, a weights file or ``"hub:owner/repo@revision"``, as in `load`, which reads it.
+    licence, trained_on : str, optional
+        What `models` tells about it.
+    category : str, optional
+        Which of the categories that its config declares; by default the first.
+
+    Raises
+    ------
+    InvalidArgument
+        The name is of another form, or taken.
+    """
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise InvalidArgument(f"name={name!r} is not a word of letters, digits, '_', '-' and '.'")
+    if name in registered:
+        raise InvalidArgument(f"name={name!r} is taken by {registered[name].path}")
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidArgument(f"path={path!r} is not a path or 'hub:owner/repo@revision'")
+    registered[name] = ModelInfo(name, os.fspath(path), licence, trained_on, category)
+    return registered[name]
+
+
+def ready_category(category: str, default: object) -> bool:
+    """Return whether a category of an edit has a model of its own, to be taken instead of the default one.
+
+    A registered model of that name has; a shipped one only where its network has that output, and where the default is
+    the shipped one too: whoever brings a model wants that one.
+    """
+    if category in registered:
+        return True
+    return category in SHIPPED and category != default == _GENERAL.name and SHIPPED[category].status == "ready"
+
+
+def find(model: str | os.PathLike[str]) -> ModelInfo:
+    """Return the row of a name, or one made for a path; raise `FileNotFoundError` where it is neither."""
+    path = os.fspath(model)
+    rows = SHIPPED | registered
+    if isinstance(model, str) and model in rows:
+        return rows[model]
+    if not path.startswith(hub.PREFIX) and not os.path.exists(path):
+        raise FileNotFoundError(f"no model of that name ({', '.join(rows)}) and no such file; or give {OTHER_WAYS}")
+    return ModelInfo(path, path, "unknown", "unknown")
+
+
+def locate(row: ModelInfo) -> tuple[Path, Path]:
+    """Return a model's weights and config, having downloaded them if they are named by ``hub:``."""
+    return files(hub.download(row.path) if row.path.startswith(hub.PREFIX) else row.path)
+
+
+def files(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return the weights and the config that belong to a folder or a weights file; raise `FileNotFoundError`."""
+    weights = Path(path)
+    if weights.is_dir():
+        weights /= "model.safetensors"
+    if weights.suffix not in LIBRARIES:
+        kinds = ", ".join(LIBRARIES)
+        raise FileNotFoundError(f"{weights} is not a folder or a {kinds} file (pickled weights are not read)")
+    beside = weights.with_suffix(".json")
+    if not beside.is_file():
+        beside = weights.with_name("config.json")
+    if not weights.is_file():
+        raise FileNotFoundError(f"{weights} is missing")
+    if not beside.is_file():
+        raise FileNotFoundError(f"{weights} has neither {weights.stem}.json nor config.json beside it")
+    return weights, beside

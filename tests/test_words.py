@@ -1,0 +1,363 @@
+"""Words for a subject: the table, the network's kinds, CLIPSeg, and the way through edits and arguments."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import find_ellipse
+from safetensors.torch import save_file
+
+import gpublur
+from gpublur import execute, segmentation
+from gpublur.edit import Edit, InvalidArgument, ModelUnavailable, PromptUnsupported, Subject
+from gpublur.editor import Editor
+from gpublur.segmentation import masks, registry, words
+
+smp = pytest.importorskip("segmentation_models_pytorch")
+
+CATEGORIES = ["general", "products", "cars"]
+KINDS = ["background", *words.SYNONYMS.strip().replace("\n    ", " ").splitlines()]
+KINDS = ["background", *(row.partition(":")[0] for row in KINDS[1:])]
+ARCHITECTURE = {
+    "arch": "FPN",
+    "encoder_name": "mobilenet_v2",
+    "decoder_pyramid_channels": 16,
+    "decoder_segmentation_channels": 32,
+    "classes": len(CATEGORIES) + len(KINDS),
+}
+OURS = {"input_size": 64, "mean": [0.5] * 3, "std": [0.5] * 3, "categories": CATEGORIES, "kinds": KINDS}
+PHOTO = np.random.default_rng(5).integers(0, 256, (70, 90, 3), np.uint8)
+FLOATS = (PHOTO / 255).astype(np.float32)  # no rounding between the passes of the resize
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(2)
+    network = smp.create_model(encoder_weights=None, **ARCHITECTURE).eval()
+    head = network.segmentation_head[0]
+    with torch.no_grad():  # logits of mean 0 and deviation 2 each, so that every kind is likely somewhere
+        logits = network((stretched_photo() - 0.5) / 0.5)[0].flatten(1)
+        head.weight *= (2 / logits.std(1)).view(-1, 1, 1, 1)
+        head.bias.copy_(-(2 / logits.std(1)) * (logits.mean(1) - head.bias))
+    return network
+
+
+def stretched_photo():
+    x = torch.from_numpy(FLOATS).permute(2, 0, 1)[None]
+    return torch.nn.functional.interpolate(x, (64, 64), mode="bilinear", antialias=True)
+
+
+@pytest.fixture(scope="module")
+def weights(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "general.safetensors"
+    save_file(network.state_dict(), path)
+    path.with_suffix(".json").write_text(json.dumps(ARCHITECTURE | OURS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def probabilities(network):
+    """What the network says of the photo, run by hand: of the categories, and of the kinds."""
+    with torch.inference_mode():
+        logits = network((stretched_photo() - 0.5) / 0.5)[0]
+    return logits[:3].sigmoid(), logits[3:].softmax(0)
+
+
+@pytest.fixture
+def shipped(weights, monkeypatch):
+    """The registry, as if these were the shipped weights."""
+    monkeypatch.setattr(registry, "registered", {})
+    rows = {name: replace(row, path=str(weights)) for name, row in registry.SHIPPED.items()}
+    monkeypatch.setattr(registry, "SHIPPED", rows)
+    monkeypatch.delenv(segmentation.TEXT_MODEL, raising=False)
+
+
+def stretched(p):
+    return ((p - 0.1) / 0.8).clamp(0, 1).numpy()
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("bottle", ["bottle"]),
+        ("TV", ["tvmonitor"]),
+        ("a  Television", ["tvmonitor"]),
+        ("the planes", ["aeroplane"]),
+        ("women", ["person"]),
+        ("People.", ["person"]),
+        ("puppies", ["dog"]),
+        ("buses", ["bus"]),
+        ("couches", ["sofa"]),
+        ("a potted plant", ["pottedplant"]),
+        ("pottedplant", ["pottedplant"]),
+        ("cat and the sofa", ["cat", "sofa"]),
+        ("man with his dog, horse", ["dog", "horse", "person"]),
+        ("vehicle", ["aeroplane", "bicycle", "boat", "bus", "car", "motorbike", "train"]),
+        ("pets", ["bird", "cat", "cow", "dog", "horse", "sheep"]),
+        ("cup", None),
+        ("cat and cup", None),
+        ("red car", None),
+        ("background", None),
+        (",", None),
+        ("cats' pyjamas", None),
+    ],
+)
+def test_words_name_kinds(text, kinds):
+    chosen = words.chosen(text, KINDS)
+    assert (chosen if chosen is None else [KINDS[i] for i in chosen]) == kinds
+
+
+def test_the_table():
+    assert len(KINDS) == 21
+    assert set().union(*words.KINDS_OF.values()) == set(KINDS[1:])
+    for word in words.KINDS_OF:
+        assert words.chosen(word, KINDS), word
+        assert word == " ".join(word.lower().split())
+
+
+def test_a_networks_own_kinds():
+    assert words.chosen("Shoes", ["background", "shoe", "Bag"]) == [1]
+    assert words.chosen("bag and shoe", ["background", "shoe", "Bag"]) == [1, 2]
+    assert words.chosen("table", ["table"]) == [0]  # though the table knows it as diningtable
+    assert words.chosen("cat", ["dog"]) is None
+    assert words.chosen("cat", []) is None
+
+
+def test_outputs_are_what_the_config_says(weights, probabilities, shipped):
+    categories, kinds = probabilities
+    assert np.ptp(stretched(kinds[15])) > 0.2, "the network says nothing, so the comparison would not either"
+    for i, name in enumerate(CATEGORIES):
+        np.testing.assert_allclose(segmentation.load(name)(FLOATS), stretched(categories[i]), atol=1e-4)
+    segmenter = segmentation.load(weights)
+    np.testing.assert_allclose(segmenter(FLOATS), stretched(categories[0]), atol=1e-4)
+    cat_or_dog = kinds[KINDS.index("cat")] + kinds[KINDS.index("dog")]
+    np.testing.assert_allclose(segmenter(FLOATS, "kitten, dogs"), stretched(cat_or_dog), atol=1e-4)
+    person = stretched(kinds[KINDS.index("person")])
+    np.testing.assert_allclose(
+        segmenter(FLOATS, negative_prompt="man"), stretched(categories[0]) * (1 - person), atol=1e-4
+    )
+    np.testing.assert_allclose(segmenter(FLOATS, "cat, dog", "man"), stretched(cat_or_dog) * (1 - person), atol=1e-4)
+    tensor = torch.from_numpy(FLOATS).permute(2, 0, 1)
+    np.testing.assert_allclose(segmenter.stack(tensor, True, "cat, dog"), stretched(cat_or_dog), atol=1e-4)
+
+
+def test_one_forward_pass_tells_all(weights):
+    segmenter = segmentation.load(weights)
+    calls = []
+    hook = segmenter.model.register_forward_hook(lambda *_: calls.append(1))
+    segmenter.batch([PHOTO, PHOTO[:30]], "person", "cat")
+    hook.remove()
+    assert len(calls) == 1
+
+
+def test_without_stretches_a_coarser_mask():
+    wanted = torch.ones(4, 6)
+    unwanted = torch.tensor([[0.0, 1.0]])
+    result = masks.without(wanted, unwanted)
+    assert result.shape == (4, 6)
+    assert (result[:, :1] == 1).all()
+    assert (result[:, -1:] == 0).all()
+
+
+def test_one_network_for_categories_and_words(shipped, weights):
+    general, products, again = (segmentation.load(model) for model in ("general", "products", weights))
+    assert general.model is products.model is again.model
+    assert (general.category, products.category) == (0, 1)
+    editors = [Editor("cpu", model) for model in ("general", "cars")]
+    for editor in editors:
+        editor.segment(PHOTO, object_to_keep="cat")
+    assert editors[0]._segmenter.model is editors[1]._segmenter.model
+
+
+def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
+    path = tmp_path / "a.safetensors"
+    for suffix in (".safetensors", ".json"):
+        path.with_suffix(suffix).write_bytes(weights.with_suffix(suffix).read_bytes())
+    first = segmentation.load(path)
+    path.with_suffix(".json").write_text(json.dumps(ARCHITECTURE | OURS | {"input_size": 96}))
+    assert segmentation.load(path).config.input_size == 96
+    assert first.config.input_size == 64
+
+
+def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, tmp_path, monkeypatch):
+    assert [row.status for row in segmentation.models()] == ["ready"] * 3
+    for category in ("products", "cars"):
+        assert execute.model_for(Edit(subject=Subject(category))) == category
+        assert execute.model_for(Edit(subject=Subject(category)), "mine") == "mine"
+    assert execute.model_for(Edit(subject=Subject("food"))) == "general"
+    old = tmp_path / "old.safetensors"
+    save_file(smp.create_model(encoder_weights=None, **(ARCHITECTURE | {"classes": 1})).state_dict(), old)
+    old.with_suffix(".json").write_text(json.dumps(ARCHITECTURE | {"classes": 1, "input_size": 64}))
+    monkeypatch.setattr(
+        registry, "SHIPPED", {name: replace(row, path=str(old)) for name, row in registry.SHIPPED.items()}
+    )
+    status = {row.name: row.status for row in segmentation.models()}
+    assert status["general"] == "ready"
+    assert status["cars"] == "its network has no output for cars"
+    assert execute.model_for(Edit(subject=Subject("cars"))) == "general"
+    assert segmentation.load("general")(PHOTO).shape == (64, 64)
+    with pytest.raises(ModelUnavailable, match="no output for 'cars'; its categories: none"):
+        segmentation.load("cars")
+
+
+def test_a_registered_model_takes_a_categorys_place(shipped):
+    segmentation.register("cars", find_files := "/nowhere/cars.safetensors")
+    assert {row.name: row.path for row in segmentation.models()}["cars"] == find_files
+    assert execute.model_for(Edit(subject=Subject("cars")), "mine") == "cars"
+
+
+def test_arguments_reach_the_network(shipped, weights):
+    kept = gpublur.segment(PHOTO, object_to_keep="person", negative_prompt="cat", refine=False, device="cpu")
+    editor = Editor("cpu", "general")
+    np.testing.assert_array_equal(
+        kept, editor.segment(PHOTO, object_to_keep="person", negative_prompt="cat", refine=False)
+    )
+    assert (kept != editor.segment(PHOTO, refine=False)).any()
+    person = segmentation.load(weights)(PHOTO, "person")
+    found = Editor("cpu", lambda picture: person)
+    for verb, options in [("remove_background", {}), ("blur_background", {"radius": 0.03})]:
+        ours = getattr(gpublur, verb)(PHOTO, object_to_keep="person", device="cpu", **options)
+        np.testing.assert_array_equal(ours, getattr(found, verb)(PHOTO, **options))
+
+
+def test_an_edits_words(shipped, weights):
+    edit = Edit(remove=True, subject=Subject(prompt="person", negative_prompt="cat"))
+    editor = Editor("cpu")
+    wanted = editor.segment(PHOTO, object_to_keep="person", negative_prompt="cat")
+    [matte] = execute.find_mattes(editor, [PHOTO], [edit])
+    np.testing.assert_array_equal(matte, wanted)
+    edits = [Edit(remove=True), edit, replace(edit, subject=Subject(prompt="car")), edit]
+    mattes = execute.find_mattes(editor, [PHOTO] * 4, edits)
+    np.testing.assert_array_equal(mattes[1], wanted)
+    np.testing.assert_array_equal(mattes[3], wanted)
+    assert (mattes[0] != wanted).any()
+    assert (mattes[2] != wanted).any()
+    assert gpublur.apply(PHOTO, edit, device="cpu").shape == (70, 90, 4)
+
+
+UNKNOWN = (
+    r"='cup': this installation has no model that finds a subject by these words; it knows aeroplane, .*tvmonitor; "
+)
+UNKNOWN += r".*gpublur\[text\].*text_model='hub:CIDAS/clipseg-rd64-refined'"
+
+
+def test_unknown_words_say_what_is_known(shipped):
+    for name in ("object_to_keep", "negative_prompt"):
+        with pytest.raises(PromptUnsupported, match=name + UNKNOWN) as caught:
+            gpublur.segment(PHOTO, device="cpu", **{name: "cup"})
+        assert caught.value.argument == name
+    with pytest.raises(PromptUnsupported, match=r"subject\.prompt" + UNKNOWN):
+        execute.check(Edit(subject=Subject(prompt="cup")))
+    with pytest.raises(PromptUnsupported, match=r"negative_prompt" + UNKNOWN):
+        segmentation.load("general")(PHOTO, negative_prompt="cup")
+    with pytest.raises(PromptUnsupported, match="these words; any words need"):  # a model without kinds
+        gpublur.segment(PHOTO, object_to_keep="cat", model=find_ellipse, device="cpu")
+
+
+def test_words_that_are_none(shipped):
+    for value in ("", "  ", 3, ["cat"]):
+        with pytest.raises(InvalidArgument, match=r"object_to_keep=.* is not a text"):
+            gpublur.segment(PHOTO, object_to_keep=value, device="cpu")
+    with pytest.raises(InvalidArgument, match="mask and object_to_keep='cat' exclude each other"):
+        gpublur.blur_background(PHOTO, object_to_keep="cat", mask=PHOTO[..., 0], device="cpu")
+
+
+@pytest.fixture(scope="module")
+def clipseg(tmp_path_factory):
+    """A small CLIPSeg with random weights, and all the files of a published one."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("clipseg")
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(folder)
+    size = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = transformers.CLIPSegConfig(
+        text_config=size | {"vocab_size": len(tokens), "bos_token_id": 52, "eos_token_id": 53, "pad_token_id": 53},
+        vision_config=size | {"image_size": 64, "patch_size": 16},
+        projection_dim=32, reduce_dim=16, extract_layers=[1, 2, 3], decoder_num_attention_heads=4,
+        decoder_intermediate_size=32, conditional_layer=0,
+    )  # fmt: skip
+    torch.manual_seed(3)
+    transformers.CLIPSegForImageSegmentation(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    settings = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": 64}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seen(clipseg):
+    """The probabilities that the small CLIPSeg gives for words, with transformers alone."""
+    import transformers
+
+    model = transformers.CLIPSegForImageSegmentation.from_pretrained(clipseg).eval()
+    tokenizer = transformers.CLIPTokenizer.from_pretrained(clipseg)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+
+    def see(text):
+        with torch.inference_mode():
+            logits = model(
+                pixel_values=(stretched_photo() - mean) / std, **tokenizer([text], return_tensors="pt")
+            ).logits
+        return logits.reshape(64, 64).sigmoid()
+
+    return see
+
+
+def test_any_words_through_clipseg(shipped, weights, clipseg, seen, probabilities):
+    segmenter = segmentation.load(weights, text_model=str(clipseg))
+    cup = stretched(seen("cup"))
+    assert np.ptp(cup) > 0.1
+    assert np.abs(cup - stretched(seen("a red hat"))).max() > 0.05, "the words change nothing"
+    np.testing.assert_allclose(segmenter(FLOATS, "cup"), cup, atol=1e-4)
+    cat = stretched(probabilities[1][KINDS.index("cat")])
+    np.testing.assert_allclose(segmenter(FLOATS, "cat"), cat, atol=1e-4)  # what the network knows, it finds itself
+    both = segmenter(FLOATS, "cup", "cat")
+    assert both.shape == (64, 64)
+    np.testing.assert_allclose(both, cup * (1 - cat), atol=1e-4)
+    np.testing.assert_allclose(segmenter(FLOATS, "cat", "cup"), cat * (1 - cup), atol=1e-4)
+
+
+def test_clipseg_from_end_to_end(shipped, clipseg, monkeypatch):
+    editor = Editor("cpu", text_model=clipseg)
+    cup = editor.segment(PHOTO, object_to_keep="cup")
+    assert cup.shape == PHOTO.shape[:2]
+    own = Editor("cpu", find_ellipse, clipseg)  # a model that knows nothing of words
+    np.testing.assert_array_equal(own.segment(PHOTO, object_to_keep="cup"), cup)
+    assert own._segmenter._text is editor._segmenter._text
+    monkeypatch.setenv(segmentation.TEXT_MODEL, str(clipseg))
+    gpublur.functions.kept.cache_clear()
+    np.testing.assert_array_equal(gpublur.segment(PHOTO, object_to_keep="cup", device="cpu"), cup)
+    edit = Edit(remove=True, subject=Subject(prompt="cup"))
+    np.testing.assert_array_equal(gpublur.apply(PHOTO, edit, device="cpu"), editor.remove_background(PHOTO, mask=cup))
+    long = "a very long description of something that nobody has ever seen " * 10
+    assert editor.segment(PHOTO, object_to_keep=long).shape == PHOTO.shape[:2]
+
+
+def test_a_text_model_that_cannot_be_loaded(shipped, clipseg, tmp_path, monkeypatch):
+    with pytest.raises(ModelUnavailable, match=r"text_model='.*none' is not a folder, or 'hub:owner/repo'"):
+        Editor("cpu", text_model=tmp_path / "none").segment(PHOTO, object_to_keep="cup")
+    (tmp_path / "config.json").write_bytes((clipseg / "config.json").read_bytes())
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelUnavailable, match=r"model.safetensors is missing \(pickled weights are not read\)"):
+        Editor("cpu", text_model=tmp_path).segment(PHOTO, object_to_keep="cup")
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelUnavailable, match=r"text_model='.*' cannot be loaded: "):
+        Editor("cpu", text_model=tmp_path).segment(PHOTO, object_to_keep="cup")
+    with pytest.raises(InvalidArgument, match="text_model=3"):
+        Editor("cpu", text_model=3).segment(PHOTO, object_to_keep="cup")
+    monkeypatch.setattr(segmentation, "find_spec", lambda name: None)
+    with pytest.raises(PromptUnsupported, match=r"transformers is not installed: pip install 'gpublur\[text\]'"):
+        Editor("cpu", text_model=clipseg).segment(PHOTO, object_to_keep="cup")
