@@ -323,31 +323,6 @@ def test_an_error_inside_the_model_is_named(photo):
     assert isinstance(caught.value.__cause__, KeyError)
 
 
-def test_hub(model, weights, photo, tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text(weights.with_suffix(".json").read_text())
-    (tmp_path / "model.safetensors").write_bytes(weights.read_bytes())
-    asked = []
-
-    def download(repo, revision, allow_patterns):
-        asked.append((repo, revision))
-        return str(tmp_path)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    mask = segmentation.load("hub:owner/repo-1@v1.0")(photo)
-    assert (mask == segmentation.load(weights)(photo)).all()
-    segmentation.load("hub:owner/repo-1")
-    assert asked == [("owner/repo-1", "v1.0"), ("owner/repo-1", None)]
-
-    def unreachable(*_, **__):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(ModelUnavailable, match=r"hub:owner/repo.*no route to host.*config.json and model.safetensors"):
-        segmentation.load("hub:owner/repo")
-    with pytest.raises(InvalidArgument, match="hub:owner/repo@revision"):
-        segmentation.load("hub:repo")
-
-
 def test_device(weights):
     with pytest.raises(InvalidArgument, match="device='gpu'"):
         segmentation.load(weights, "gpu")
