@@ -1,5 +1,7 @@
 """The command line, with a stand-in for the editor: what is called, written, refused and said."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from gpublur import backends, codec, editor, segmentation
 from gpublur.backends import module
 from gpublur.cli import main
 from gpublur.codec import Photo
-from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable
+from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
 
 SRGB = bytes(16) + b"RGB " + bytes(108)
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -27,11 +29,12 @@ class FakeEditor:
 
     calls: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
-    def __init__(self, device: str, model: str) -> None:
+    def __init__(self, device: str, model: str, text_model: str | None) -> None:
         if device == "cuda":
             raise DeviceUnavailable("device='cuda': no driver")
         self.model = model
-        self.calls.append(("init", {"device": device, "model": model}))
+        text = {"text_model": text_model} if text_model else {}
+        self.calls.append(("init", {"device": device, "model": model} | text))
 
     def blur_background(self, pixels: np.ndarray, **options: Any) -> np.ndarray:
         self.calls.append(("blur", options))
@@ -46,9 +49,10 @@ class FakeEditor:
         shape = (*pixels.shape[:2], 4 if color is None else 3)
         return np.full(shape, 7, pixels.dtype)
 
-    def segment(self, pixels: Any) -> Any:
+    def segment(self, pixels: Any, **options: Any) -> Any:
         if isinstance(pixels, list):
-            return [self.segment(one) for one in pixels]
+            return [self.segment(one, **options) for one in pixels]
+        self.calls.append(("segment", options))
         return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
 
 
@@ -83,7 +87,7 @@ def test_blur_one_file(tmp_path: Path, calls: list) -> None:
     np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
     assert photo.icc == SRGB
     options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
-    assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
+    assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options | {"object_to_keep": None})]
 
 
 def test_blur_keeps_16_bits(tmp_path: Path) -> None:
@@ -206,6 +210,39 @@ def test_refusals_come_before_the_first_file(tmp_path: Path, calls: list) -> Non
     assert run("blur", sources[0], "-o", sources[2], "--overwrite").exit_code == 0
 
 
+def test_words_and_category(tmp_path: Path, calls: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(tmp_path / "a.png")
+    asked = []
+
+    def check(argument: str, words: str | None, model: str, text_model: str | None) -> None:
+        asked.append((argument, words, model, text_model))
+        if words == "zebra":
+            raise PromptUnsupported("--keep='zebra': no")
+
+    monkeypatch.setattr(segmentation, "check_words", check)
+    monkeypatch.setattr(segmentation, "ready_category", lambda category, default: category == "cars")
+    for command, call in (("blur", "blur"), ("remove", "remove"), ("mask", "segment")):
+        calls.clear()
+        words = ("--keep", "bottle", "--text-model", "clip", "--category", "cars")
+        assert run(command, source, "-o", tmp_path / f"{command}.png", *words).exit_code == 0
+        assert calls[0] == ("init", {"device": "auto", "model": "cars", "text_model": "clip"})
+        assert (calls[1][0], calls[1][1]["object_to_keep"]) == (call, "bottle")
+        assert asked[-1] == ("--keep", "bottle", "cars", "clip")
+        calls.clear()
+        result = run(command, source, "-o", tmp_path / "no.png", "--keep", "zebra")
+        assert (result.exit_code, calls) == (1, [])
+        assert "--keep='zebra': no" in result.stderr
+
+
+def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUBLUR_OFFLINE", "0")
+    source = make(tmp_path / "a.png")
+    run("blur", source, "-o", tmp_path / "b.png")
+    assert os.environ["GPUBLUR_OFFLINE"] == "0"
+    run("blur", source, "-o", tmp_path / "c.png", "--offline")
+    assert os.environ["GPUBLUR_OFFLINE"] == "1"
+
+
 def ask(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
@@ -274,6 +311,8 @@ def test_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[server.Settings] = []
     monkeypatch.setattr(server, "serve", started.append)
     options = (
+        "--text-model",
+        "clip",
         "--port",
         9000,
         "--max-megabytes",
@@ -289,6 +328,7 @@ def test_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("serve", "--no-keys", *options).exit_code == 0
     [settings] = started
     assert (settings.port, settings.max_body, settings.remote_hosts) == (9000, 2_500_000, ("a", "b"))
+    assert settings.text_model == "clip"
     assert settings.levels == {"low": 0.005, "medium": 0.03, "high": 0.05}
 
 
@@ -319,10 +359,11 @@ def test_serve_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = SimpleNamespace(name="general", status="ready", size="5 MB", licence="Apache-2.0", trained_on="photos")
-    monkeypatch.setattr(segmentation, "models", lambda: [row])
+    fields = {"name": "general", "status": "ready", "size": "5 MB", "licence": "Apache-2.0", "trained_on": "photos"}
+    monkeypatch.setattr(segmentation, "models", lambda: [SimpleNamespace(path="/x", **fields)])
     lines = run("models").stdout.splitlines()
     assert lines == ["name     status  size  licence     trained on", "general  ready   5 MB  Apache-2.0  photos"]
+    assert json.loads(run("models", "--json").stdout) == [fields]
 
 
 @pytest.mark.parametrize(("usable", "status"), [(True, 0), (False, 1)])

@@ -293,7 +293,14 @@ def test_other_errors(error, photoroom_says, claid_says):
 def test_words_for_a_subject_are_refused_by_name(field):
     request = photoroom.read({field: "cup"})
     message = photoroom.refusal(PromptUnsupported("..."), request).body["error"]["message"]
-    assert message == f"{field}: this installation has no model that finds a subject by words"
+    assert message == f"{field}: this installation has no model that finds a subject by these words"
+
+
+def test_of_two_prompts_the_one_at_fault_is_named():
+    request = photoroom.read({"segmentation.prompt": "cat", "segmentation.negativePrompt": "cup"})
+    refused = PromptUnsupported("...", "subject.negative_prompt", "none; it knows cat")
+    message = photoroom.refusal(refused, request).body["error"]["message"]
+    assert message == "segmentation.negativePrompt: none; it knows cat"
 
 
 @pytest.mark.parametrize("operation", ["remove", "blur"])

@@ -361,3 +361,42 @@ def test_a_text_model_that_cannot_be_loaded(shipped, clipseg, tmp_path, monkeypa
     monkeypatch.setattr(segmentation, "find_spec", lambda name: None)
     with pytest.raises(PromptUnsupported, match=r"transformers is not installed: pip install 'gpublur\[text\]'"):
         Editor("cpu", text_model=clipseg).segment(PHOTO, object_to_keep="cup")
+
+
+def test_the_server_keeps_what_is_asked_for(shipped, weights, clipseg):
+    pytest.importorskip("fastapi")
+    from serving import PNG, data_of, open_settings, opened
+    from starlette.testclient import TestClient
+
+    from gpublur.server import create_app
+
+    def claid(client, **remove):
+        return client.post(
+            "/v1/image/edit/upload", files={"file": PNG}, data=data_of({"remove": remove, "color": "transparent"})
+        )
+
+    def keep(client, words):
+        return claid(client, selective={"object_to_keep": words})
+
+    with TestClient(create_app(open_settings(model="general"))) as client:
+        answer = keep(client, "people")
+        assert answer.status_code == 200, answer.text
+        kept = opened(client.get(answer.json()["data"]["output"]["tmp_url"]).content)
+        other = claid(client, category="cars").json()["data"]["output"]["tmp_url"]
+        assert kept.getchannel("A").tobytes() != opened(client.get(other).content).getchannel("A").tobytes()
+        answer = keep(client, "cup")
+        assert answer.status_code == 422
+        [said] = answer.json()["error_details"]["operations.background.remove.selective.object_to_keep"]
+        assert said.startswith("this installation has no model that finds a subject by these words; it knows aeroplane")
+        assert "hub:" not in answer.text  # that is for the operator
+        fields = {"segmentation.prompt": "person", "segmentation.negativePrompt": "cat"}
+        answer = client.post("/v2/edit", files={"imageFile": PNG}, data=fields)
+        assert answer.status_code == 200, answer.text
+        answer = client.post("/v2/edit", files={"imageFile": PNG}, data=fields | {"segmentation.negativePrompt": "cup"})
+        assert (answer.status_code, answer.json()["error"]["message"].partition(":")[0]) == (
+            400,
+            "segmentation.negativePrompt",
+        )
+    with TestClient(create_app(open_settings(model="general", text_model=str(clipseg)))) as client:
+        answer = keep(client, "cup")
+        assert answer.status_code == 200, answer.text
