@@ -223,11 +223,15 @@ def test_words_and_category(tmp_path: Path, calls: list, monkeypatch: pytest.Mon
     monkeypatch.setattr(segmentation, "ready_category", lambda category, default: category == "cars")
     for command, call in (("blur", "blur"), ("remove", "remove"), ("mask", "segment")):
         calls.clear()
-        words = ("--keep", "bottle", "--text-model", "clip", "--category", "cars")
+        words = ("--keep", "bottle", "--text-model", "clip")
         assert run(command, source, "-o", tmp_path / f"{command}.png", *words).exit_code == 0
-        assert calls[0] == ("init", {"device": "auto", "model": "cars", "text_model": "clip"})
+        assert calls[0] == ("init", {"device": "auto", "model": "general", "text_model": "clip"})
         assert (calls[1][0], calls[1][1]["object_to_keep"]) == (call, "bottle")
-        assert asked[-1] == ("--keep", "bottle", "cars", "clip")
+        assert asked[-1] == ("--keep", "bottle", "general", "clip")
+        calls.clear()
+        assert run(command, source, "-o", tmp_path / f"{command}2.png", "--category", "cars").exit_code == 0
+        assert calls[0] == ("init", {"device": "auto", "model": "cars"})
+        assert calls[1][1]["object_to_keep"] is None
         calls.clear()
         result = run(command, source, "-o", tmp_path / "no.png", "--keep", "zebra")
         assert (result.exit_code, calls) == (1, [])
@@ -255,7 +259,8 @@ def test_edit_in_photorooms_words(tmp_path: Path, calls: list) -> None:
     assert (result.exit_code, result.output) == (0, "Not supported, and left out: padding\n")
     assert codec.decode(tmp_path / "b.png").icc is None
     assert calls[0] == ("init", {"device": "auto", "model": "general"})
-    [(name, options)] = calls[1:]
+    assert [name for name, _options in calls] == ["init", "segment", "blur"]
+    name, options = calls[-1]
     assert (name, options["mode"], options["radius"]) == ("blur", "gaussian", 0.01)
 
 

@@ -84,7 +84,9 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     for name in hub.OFFLINE:
         monkeypatch.delenv(name, raising=False)
+    hub.download.cache_clear()
     yield server
+    hub.download.cache_clear()
     server.shutdown()
     server.server_close()
 
@@ -104,6 +106,9 @@ def test_config_and_weights_are_downloaded_once(server, monkeypatch):
     assert segmentation.fetch("far") == str(folder)
     got = [path for command, path, _range in server.asked if command == "GET" and "/resolve/" in path]
     assert len(got) == 2
+    seen = len(server.asked)
+    hub.download("hub:owner/repo@v1.0")
+    assert len(server.asked) == seen
 
 
 def test_a_download_that_broke_off_goes_on(server, monkeypatch):
@@ -146,6 +151,7 @@ def test_offline(server, monkeypatch, variable):
     monkeypatch.setenv(variable, "0")
     folder = hub.download("hub:owner/repo")
     monkeypatch.setenv(variable, "1")
+    hub.download.cache_clear()
     seen = len(server.asked)
     assert hub.download("hub:owner/repo") == folder
     assert len(server.asked) == seen

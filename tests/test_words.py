@@ -214,6 +214,7 @@ def test_a_registered_model_takes_a_categorys_place(shipped):
     segmentation.register("cars", find_files := "/nowhere/cars.safetensors")
     assert {row.name: row.path for row in segmentation.models()}["cars"] == find_files
     assert execute.model_for(Edit(subject=Subject("cars")), "mine") == "cars"
+    assert execute.model_for(Edit(subject=Subject("cars", prompt="cat")), "mine") == "mine"
 
 
 def test_arguments_reach_the_network(shipped, weights):

@@ -355,7 +355,7 @@ def _editor(device: str, model: str, text_model: str | None, keep: str | None = 
     from .edit import Edit, Subject
     from .editor import Editor
 
-    model = execute.model_for(Edit(subject=Subject(category).checked()), model)
+    model = execute.model_for(Edit(subject=Subject(category, keep)), model)
     segmentation.check_words("--keep", keep, model, text_model)  # before the first picture
     return Editor(device=device, model=model, text_model=text_model)
 

@@ -48,9 +48,10 @@ def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
 
 
 def model_for(edit: Edit, default: Any = "general") -> Any:
-    """Return the model that an edit's category names; ``default`` serves where none of that name is ready."""
-    category = edit.subject.category
-    return category if segmentation.ready_category(category, default) else default
+    """Return the model that an edit's category names; ``default`` serves where none is ready, and words."""
+    subject = edit.subject
+    own = subject.prompt is None and segmentation.ready_category(subject.category, default)
+    return subject.category if own else default
 
 
 def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: str | None = None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 from ..edit import InvalidArgument, ModelUnavailable
@@ -38,6 +39,7 @@ def folder(path: str, argument: str) -> Path:
     return found
 
 
+@cache  # a name means the same files for the life of the process, and the hub is asked once
 def download(name: str) -> Path:
     """Return the folder with a repository's files; what is missing of them is downloaded, or its rest.
 
