@@ -8,12 +8,15 @@ import pytest
 import torch
 from conftest import find_ellipse
 from safetensors.torch import save_file
+from serving import PNG, data_of, open_settings, opened
+from starlette.testclient import TestClient
 
 import gpublur
-from gpublur import execute, segmentation
+from gpublur import execute, functions, segmentation
 from gpublur.edit import Edit, InvalidArgument, ModelUnavailable, PromptUnsupported, Subject
 from gpublur.editor import Editor
 from gpublur.segmentation import masks, registry, words
+from gpublur.server import create_app
 
 smp = pytest.importorskip("segmentation_models_pytorch")
 
@@ -339,7 +342,7 @@ def test_clipseg_from_end_to_end(shipped, clipseg, monkeypatch):
     np.testing.assert_array_equal(own.segment(PHOTO, object_to_keep="cup"), cup)
     assert own._segmenter._text is editor._segmenter._text
     monkeypatch.setenv(segmentation.TEXT_MODEL, str(clipseg))
-    gpublur.functions.kept.cache_clear()
+    functions.kept.cache_clear()
     np.testing.assert_array_equal(gpublur.segment(PHOTO, object_to_keep="cup", device="cpu"), cup)
     edit = Edit(remove=True, subject=Subject(prompt="cup"))
     np.testing.assert_array_equal(gpublur.apply(PHOTO, edit, device="cpu"), editor.remove_background(PHOTO, mask=cup))
@@ -365,12 +368,6 @@ def test_a_text_model_that_cannot_be_loaded(shipped, clipseg, tmp_path, monkeypa
 
 
 def test_the_server_keeps_what_is_asked_for(shipped, weights, clipseg):
-    pytest.importorskip("fastapi")
-    from serving import PNG, data_of, open_settings, opened
-    from starlette.testclient import TestClient
-
-    from gpublur.server import create_app
-
     def claid(client, **remove):
         return client.post(
             "/v1/image/edit/upload", files={"file": PNG}, data=data_of({"remove": remove, "color": "transparent"})
