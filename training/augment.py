@@ -1,4 +1,4 @@
-"""Augmentation of a packed batch: subjects over other backgrounds, then what a camera can do to a picture."""
+"""Augmentation of packed batches: subjects over other backgrounds and beside each other, then what a camera can do."""
 
 import io
 import math
@@ -9,29 +9,29 @@ import torch.nn.functional as F
 from PIL import Image
 
 
-def warp(batch: torch.Tensor, side: int, rng: np.random.Generator, zoom: tuple[float, float]) -> torch.Tensor:
-    """Flip, rotate, scale, stretch and shift pictures (n, c, S, S), reflected past the frame; (n, c, side, side)."""
-    n = len(batch)
-    angle = rng.normal(0, 10, n).clip(-30, 30) * math.pi / 180
+def places(n: int, side: int, rng: np.random.Generator, zoom: tuple[float, float], shift: float = 0.08) -> torch.Tensor:
+    """Return where n pictures are sampled to flip, rotate, scale, stretch and shift them: (n, side, side, 2)."""
+    angle = rng.normal(0, 12, n).clip(-40, 40) * math.pi / 180
     scale = np.exp(rng.uniform(math.log(zoom[0]), math.log(zoom[1]), n))
-    stretch = np.exp(rng.normal(0, 0.12, n))
+    stretch = np.exp(rng.normal(0, 0.15, n))
     flip = rng.choice([-1.0, 1.0], n)
     cos, sin = np.cos(angle), np.sin(angle)
-    room = np.maximum(0.08, np.abs(scale - 1))
+    room = np.maximum(shift, np.abs(scale - 1))
     theta = np.zeros((n, 2, 3), np.float32)
     theta[:, 0, 0], theta[:, 0, 1] = flip * scale * stretch * cos, -scale * stretch * sin
     theta[:, 1, 0], theta[:, 1, 1] = flip * scale / stretch * sin, scale / stretch * cos
     theta[:, :, 2] = rng.uniform(-1, 1, (n, 2)) * room[:, None]
-    grid = F.affine_grid(torch.from_numpy(theta), [n, 1, side, side], align_corners=False)
-    return F.grid_sample(batch, grid, padding_mode="reflection", align_corners=False)
+    return F.affine_grid(torch.from_numpy(theta), [n, 1, side, side], align_corners=False)
 
 
-def paste(batch: torch.Tensor, scenes: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Replace the background of the ``chosen`` pictures by ``scenes``, under a slightly feathered mask."""
-    alpha = batch[:, 3:]
-    soft = F.avg_pool2d(alpha, 3, 1, 1, count_include_pad=False) * alpha.gt(0)
-    mixed = torch.cat([batch[:, :3] * soft + scenes[:, :3] * (1 - soft), alpha], 1)
-    return torch.where(chosen[:, None, None, None], mixed, batch)
+def sample(batch: torch.Tensor, grid: torch.Tensor, outside: str = "reflection") -> torch.Tensor:
+    """Return pictures (n, c, S, S) sampled at `places`."""
+    return F.grid_sample(batch, grid, padding_mode=outside, align_corners=False)
+
+
+def feathered(alpha: torch.Tensor) -> torch.Tensor:
+    """Return masks with an edge as a lens draws it."""
+    return F.avg_pool2d(alpha, 3, 1, 1, count_include_pad=False) * alpha.gt(0)
 
 
 def camera(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

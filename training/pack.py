@@ -4,8 +4,8 @@
 
 Each ``DATA`` folder holds ``images/``, ``masks/`` (same stem, PNG, white = subject), optionally ``backgrounds/``
 (photos without a subject) and ``MANIFEST.csv`` (columns ``file`` and ``category``; without it all photos are of one
-kind). Pictures are stretched to a square, as the model sees them. ``OUT`` receives ``pixels.npy`` (n, S, S, 4) uint8
-with the mask as fourth channel, and ``rows.json`` with folder, kind and stem of each row.
+category). Pictures are stretched to a square, as the model sees them. ``OUT`` receives ``pixels.npy`` (n, S, S, 4)
+uint8 with the mask as fourth channel, and ``rows.json`` with folder, category and stem of each row.
 """
 
 import csv
@@ -19,15 +19,15 @@ from PIL import Image, ImageOps
 SIDE = 352  # a tenth more than the model's 320, so that crops need no enlarging
 
 
-def kinds(folder: Path) -> dict[str, str]:
-    """Return stem -> kind of subject, the part of the manifest's category before its first dash."""
+def categories(folder: Path) -> dict[str, str]:
+    """Return stem -> category of the subject, as the manifest names it."""
     manifest = folder / "MANIFEST.csv"
     if not manifest.exists():
         manifest = folder.parent / "MANIFEST.csv"
     if not manifest.exists():
         return {}
     with manifest.open(newline="") as lines:
-        return {Path(row["file"]).stem: row["category"].split("-")[0] for row in csv.DictReader(lines)}
+        return {Path(row["file"]).stem: row["category"] for row in csv.DictReader(lines)}
 
 
 def load(photo: Path, mask: Path | None, side: int = SIDE) -> np.ndarray:
@@ -49,9 +49,9 @@ def main(out: Path, data: tuple[Path, ...]) -> None:
     """Pack every DATA folder into OUT."""
     rows: list[tuple[Path, Path | None, str, str]] = []
     for folder in data:
-        kind = kinds(folder)
+        category = categories(folder)
         rows += [
-            (photo, folder / "masks" / f"{photo.stem}.png", folder.name, kind.get(photo.stem, "subject"))
+            (photo, folder / "masks" / f"{photo.stem}.png", folder.name, category.get(photo.stem, "subject"))
             for photo in sorted((folder / "images").iterdir())
         ]
         if (folder / "backgrounds").exists():
@@ -62,7 +62,7 @@ def main(out: Path, data: tuple[Path, ...]) -> None:
         for i, (photo, mask, _, _) in enumerate(bar):
             pixels[i] = load(photo, mask)
     pixels.flush()
-    index = [{"folder": folder, "kind": kind, "stem": photo.stem} for photo, _, folder, kind in rows]
+    index = [{"folder": folder, "category": category, "stem": photo.stem} for photo, _, folder, category in rows]
     (out / "rows.json").write_text(json.dumps(index))
 
 

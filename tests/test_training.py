@@ -1,0 +1,178 @@
+"""The scripts that make the default weights: from a folder of photos and masks to a file that `load` reads."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from gpublur.segmentation import load
+from training import batches, evaluate, pack, scenes, train
+from training.batches import Batches, Layer, over
+from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of
+
+CATS, BOTTLES, NOTHING = "animal-cat", "waste-glass", "background"
+
+
+def run(command, *arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Two cats (red disks on grey), two bottles (green bars) and two empty scenes (noise), packed and taught."""
+    root, rng = tmp_path_factory.mktemp("training"), np.random.default_rng(0)
+    for folder in ("images", "masks", "backgrounds"):
+        (root / "data" / folder).mkdir(parents=True)
+    lines = ["file,category"]
+    y, x = np.mgrid[:90, :120]
+    shapes = {CATS: (((y - 45) ** 2 + (x - 60) ** 2 < 900), (220, 40, 40)), BOTTLES: (abs(x - 60) < 15, (20, 200, 30))}
+    for category, (mask, colour) in shapes.items():
+        for i in range(2):
+            photo = np.where(mask[..., None], colour, 90 + 60 * i).astype(np.uint8)
+            Image.fromarray(photo).save(root / "data" / "images" / f"{category}_{i}.png")
+            Image.fromarray((mask * 255).astype(np.uint8)).save(root / "data" / "masks" / f"{category}_{i}.png")
+            lines.append(f"images/{category}_{i}.png,{category}")
+    for i in range(2):
+        noise = rng.integers(0, 255, (90, 120, 3), np.uint8)
+        Image.fromarray(noise).save(root / "data" / "backgrounds" / f"noise_{i}.png")
+    (root / "data" / "MANIFEST.csv").write_text("\n".join(lines) + "\n")
+    run(pack.main, root / "pack", root / "data")
+    rows = json.loads((root / "pack" / "rows.json").read_text())
+    taught = np.zeros((len(rows), GRID, GRID, len(KINDS)), np.uint8)
+    taught[..., 0] = 55
+    taught[..., KINDS.index("cat")] = 200  # a teacher that sees cats everywhere
+    np.save(root / "pack" / "kinds.npy", taught)
+    return root
+
+
+def test_the_pack_holds_photos_masks_and_categories(packed):
+    found = dict(evaluate.pictures(packed / "pack"))
+    assert set(found) == {CATS, BOTTLES, NOTHING}
+    assert found[CATS].shape == (pack.SIDE, pack.SIDE, 4)
+    assert not found[NOTHING][..., 3].any()
+    middle = pack.SIDE // 2
+    assert tuple(found[CATS][middle, middle]) == (220, 40, 40, 255)
+    assert found[CATS][0, 0, 3] == 0
+    assert [c for c, _ in evaluate.pictures(packed / "pack", {f"{CATS}_1"})] == [CATS]
+
+
+def drawn(packed, n=24, side=64):
+    return Batches(packed / "pack", set(), {"data": 1.0}, 0.2, seed=1).draw(n, side)
+
+
+def test_answers_of_a_batch_agree_with_each_other(packed):
+    answers = drawn(packed)
+    assert answers.photos.shape == (24, 3, 64, 64)
+    assert answers.masks.shape == (24, 3, 32, 32)
+    assert answers.kinds.shape == (24, len(KINDS), 16, 16)
+    torch.testing.assert_close(answers.kinds.sum(1), torch.ones(24, 16, 16), atol=1e-3, rtol=0)
+    subject, product, vehicle = answers.masks.unbind(1)
+    assert (product <= subject + 1e-6).all()
+    assert not vehicle.any()
+    assert subject.amax((1, 2)).min() == 0
+    assert subject.max() == 1
+    bottle = answers.kinds[:, KINDS.index("bottle")]
+    assert ((bottle > 0.9) <= (torch.nn.functional.avg_pool2d(product, 2) > 0.8)).all()
+    assert answers.weights[:, 0].min() == 1
+    assert answers.weights[:, 0].max() == 2
+    assert answers.weights[:, 1].min() == 0  # whether a cat alone is a product is not
+
+
+def test_pictures_left_out_are_never_drawn(packed):
+    kept = {f"{CATS}_{i}" for i in range(2)}
+    answers = Batches(packed / "pack", kept, {"data": 1.0}, 0.2, seed=1).draw(24, 64)
+    subject, product = answers.masks[:, 0], answers.masks[:, 1]
+    torch.testing.assert_close(subject, product)  # only bottles are left
+
+
+def layer(value, mask, product, kind):
+    full = torch.zeros(1, 1, 8, 8)
+    full[..., mask] = 1
+    kinds = torch.zeros(1, len(KINDS), 2, 2)
+    kinds[:, kind] = 1
+    return Layer(torch.full((1, 3, 8, 8), value), full, full * product, 1 - full * (1 - product), kinds)
+
+
+def test_what_is_in_front_hides_what_is_behind():
+    front = layer(1.0, slice(0, 4), 1, KINDS.index("bottle"))
+    back = layer(0.0, slice(2, 8), 0, KINDS.index("person"))
+    both = over(front, back)
+    assert both.mask.min() == 1  # together they fill the picture
+    assert both.product[..., :4].min() == 1
+    assert not both.product[..., 4:].any()
+    assert both.known[..., :4].min() == 1
+    assert not both.known[..., 4:].any()
+    assert (both.kinds[:, KINDS.index("bottle")] == torch.tensor([1.0, 0.0])).all()
+    assert both.rgb[..., 0].min() == 1
+    assert both.rgb[..., 7].max() == 0
+
+
+def test_categories_map_to_kinds():
+    assert KINDS[kind_of(CATS)] == "cat"
+    assert KINDS[kind_of("person-hoodie")] == "person"
+    assert kind_of("umbrella") is None
+    assert is_product("umbrella")
+    assert is_product(BOTTLES)
+    assert not is_product(CATS)
+    assert not is_product("person-full")
+    assert not is_product("ketch")
+    assert not is_product(NOTHING)
+
+
+def test_measures_of_masks():
+    truth = np.zeros((200, 200), np.uint8)
+    truth[50:150, 50:150] = 255
+    same = evaluate.measures((truth / 255).astype(np.float32), truth)
+    assert same == {"IoU": 1, "MAE": 0, "F": 1}
+    shifted = np.roll(truth, 20, 0)
+    off = evaluate.measures((shifted / 255).astype(np.float32), truth)
+    assert off["IoU"] == pytest.approx(8 / 12)
+    assert off["MAE"] == pytest.approx(0.1)
+    assert off["F"] == pytest.approx(0.42, abs=0.03)  # of four sides two lie 20 pixels apart
+    assert evaluate.measures(np.eye(2, dtype=np.float32), truth * 0) == {"taken": pytest.approx(0.5, abs=0.1)}
+
+
+def test_scenes_hold_both_subjects(packed):
+    made = scenes.generate(list(evaluate.pictures(packed / "pack")), 6, seed=0)
+    assert len(made) == 6
+    assert {kind for scene in made for kind in scene.kinds} == {"cat", "bottle"}
+    for scene in made:
+        red, green = (scene.photo[mask].mean(0) for mask in sorted_masks(scene))
+        assert red[0] > 200
+        assert green[1] > 180
+        assert not (scene.masks[0] & scene.masks[1]).any()
+
+
+def sorted_masks(scene):
+    return [scene.masks[scene.kinds.index(kind)] for kind in ("cat", "bottle")]
+
+
+def test_the_right_one_is_told_from_the_wrong_one(packed):
+    made = scenes.generate(list(evaluate.pictures(packed / "pack")), 4, seed=0)
+    truth = {(scene.photo.tobytes(), kind): mask for scene in made for kind, mask in zip(*scene[1:], strict=True)}
+    right = lambda photo, kind: truth[photo.tobytes(), kind].astype(np.float32)  # noqa: E731
+    wrong = lambda photo, kind: right(photo, "cat" if kind == "bottle" else "bottle")  # noqa: E731
+    assert evaluate.kept(right, made)[:2] == (8, 8)
+    assert evaluate.kept(wrong, made)[:2] == (0, 8)
+
+
+def test_training_ends_with_weights_that_load(packed, monkeypatch):
+    monkeypatch.setattr(batches.Batches, "draw", lambda self, n, side, draw=Batches.draw: draw(self, n, 64))
+    command = (train.main, packed / "pack", packed / "out", "--share", "data=1", "--minutes", 0.1, "--batch", 4)
+    said = run(*command, "--val", packed / "pack", "--threads", 1)
+    assert "seen" in said
+    assert "animal" in said
+    config = json.loads((packed / "out" / "general.json").read_text())
+    assert config["categories"] == list(CATEGORIES)
+    assert config["kinds"] == list(KINDS)
+    segmenter = load(packed / "out" / "general.safetensors")
+    photo = next(pixels for category, pixels in evaluate.pictures(packed / "pack") if category == CATS)[..., :3]
+    mask = segmenter(photo)
+    assert mask.shape == (320, 320)
+    assert mask.min() >= 0
+    assert mask.max() <= 1

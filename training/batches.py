@@ -1,0 +1,178 @@
+"""Batches for training: what is drawn, how scenes are put together, and what the network is to answer."""
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from . import augment
+from .kinds import KINDS, VEHICLES, is_product, kind_of
+
+STRIDE = 4  # of the network's own grid, on which kinds are compared
+UNSURE = 0.5  # share of "background" where the manifest knows that a subject is none of the kinds
+AROUND = 9  # cells of STRIDE pixels around a subject in which the teacher's spill of its kind is taken for background
+
+
+class Answers(NamedTuple):
+    """A batch, and what the network is to say of it."""
+
+    photos: torch.Tensor  # (n, 3, side, side) in [0, 1]
+    masks: torch.Tensor  # (n, 3, side / 2, side / 2): subject, product, vehicle
+    weights: torch.Tensor  # the same: double at edges, 0 where nobody knows
+    kinds: torch.Tensor  # (n, 21, side / STRIDE, side / STRIDE), shares of one
+
+
+class Layer(NamedTuple):
+    """Photos with subjects, before they are put together."""
+
+    rgb: torch.Tensor
+    mask: torch.Tensor  # (n, 1, side, side)
+    product: torch.Tensor  # (n, 1, side, side) in [0, 1]
+    known: torch.Tensor  # the same: whether `product` is
+    kinds: torch.Tensor
+
+
+def over(front: Layer, back: Layer) -> Layer:
+    """Return ``front``'s subjects before ``back``."""
+    soft, small = augment.feathered(front.mask), F.avg_pool2d(front.mask, STRIDE)
+    return Layer(
+        front.rgb * soft + back.rgb * (1 - soft),
+        front.mask + back.mask * (1 - front.mask),
+        front.product + back.product * (1 - front.mask),
+        front.known * front.mask + back.known * (1 - front.mask),
+        front.kinds * small + back.kinds * (1 - small),
+    )
+
+
+def pick(layer: Layer, which: np.ndarray) -> Layer:
+    """Return the chosen pictures of a layer."""
+    return Layer(*(part[which] for part in layer))
+
+
+def put(layer: Layer, which: np.ndarray, pictures: Layer) -> None:
+    """Replace the chosen pictures of a layer."""
+    for part, new in zip(layer, pictures, strict=True):
+        part[which] = new
+
+
+class Batches:
+    """Draw augmented batches: folders by share, categories within a folder by the root of their number.
+
+    Parameters
+    ----------
+    pack : Path
+        As `training.pack` and `training.teach` write it.
+    without : set of str
+        Stems that are kept for checking.
+    shares : dict
+        How often each folder of the pack is drawn.
+    negatives : float
+        Share of pictures without a subject.
+    """
+
+    def __init__(self, pack: Path, without: set[str], shares: dict[str, float], negatives: float, seed: int):
+        self.pixels = np.load(pack / "pixels.npy", mmap_mode="r")
+        self.taught = np.load(pack / "kinds.npy", mmap_mode="r")
+        self.rows = json.loads((pack / "rows.json").read_text())
+        self.rng = np.random.default_rng(seed)
+        use = [row["stem"] not in without for row in self.rows]
+        empty = [row["category"] == "background" for row in self.rows]
+        self.scenes = np.flatnonzero(np.logical_and(use, empty))
+        weights = np.zeros(len(self.rows))
+        for folder, share in shares.items():
+            mine = [i for i, row in enumerate(self.rows) if use[i] and not empty[i] and row["folder"] == folder]
+            group = [self.rows[i]["category"].split("-")[0] for i in mine]
+            weight = np.array([group.count(name) ** -0.5 for name in group])
+            weights[mine] = share * weight / weight.sum()
+        weights *= (1 - negatives) / weights.sum()
+        weights[self.scenes] = negatives / len(self.scenes)
+        self.weights = weights
+        self.plain = np.array([row["folder"] != "train" for row in self.rows])
+        self.kind = [kind_of(row["category"]) for row in self.rows]
+        self.product = np.array([is_product(row["category"]) for row in self.rows])
+        self.empty = np.array(empty)
+        # Second subjects: half of them by kind, so that the network hears every name often enough.
+        filled = np.where(self.empty, 0, weights)
+        names = np.array([-1 if kind is None else kind for kind in self.kind])
+        named = np.array(
+            [(kind >= 0) * (filled[i] > 0) / max(1, (names == kind).sum()) for i, kind in enumerate(names)]
+        )
+        self.others = (filled / filled.sum() + named / max(named.sum(), 1e-9)) / (2 if named.any() else 1)
+
+    def layer(self, index: np.ndarray, side: int, zoom: tuple[float, float], shift: float, outside: str) -> Layer:
+        """Return pictures of the pack, moved about, with what is known of them."""
+        n, rng = len(index), self.rng
+        grid = augment.places(n, side, rng, zoom, shift)
+        pixels = torch.from_numpy(self.pixels[index]).permute(0, 3, 1, 2).float() / 255
+        moved = augment.sample(pixels, grid, outside)
+        mask = moved[:, 3:].clamp(0, 1)
+        taught = torch.from_numpy(self.taught[index]).permute(0, 3, 1, 2).float() / 255
+        coarse = grid.view(n, side // STRIDE, STRIDE, side // STRIDE, STRIDE, 2).mean((2, 4))
+        kinds = augment.sample(taught, coarse, outside)
+        small = F.avg_pool2d(mask, STRIDE)
+        near = F.max_pool2d(small, 2 * AROUND + 1, 1, AROUND) > 0
+        for i, row in enumerate(index):
+            kind, there = self.kind[row], small[i]
+            if kind is None:
+                if self.product[row] or self.empty[row]:  # nothing, or a thing that is none of the kinds
+                    none = UNSURE * (1 if self.empty[row] else there)
+                    kinds[i] *= 1 - none
+                    kinds[i, :1] += none
+                continue
+            spill = kinds[i, kind] * near[i, 0]
+            kinds[i, 0] += spill
+            kinds[i, kind] -= spill
+            kinds[i] *= 1 - there
+            kinds[i, kind] += there[0]
+        product = mask * torch.from_numpy(self.product[index]).view(n, 1, 1, 1)
+        known = 1 - mask * torch.from_numpy(~self.product[index]).view(n, 1, 1, 1)
+        return Layer(moved[:, :3], mask, product, known, kinds / kinds.sum(1, keepdim=True).clamp_min(1e-3))
+
+    def balance(self) -> torch.Tensor:
+        """Return what a pixel of each kind is to weigh, (21,): the less often it is drawn, the more; 1 on average."""
+        share = sum(self.draw(32, 64).kinds.mean((0, 2, 3)) for _ in range(16)) / 16
+        weight = share.clamp_min(1e-4) ** -0.5
+        return weight / (weight * share).sum()
+
+    def draw(self, n: int, side: int) -> Answers:
+        """Return n pictures, augmented."""
+        rng = self.rng
+        index = rng.choice(len(self.weights), n, p=self.weights)
+        layer = self.layer(index, side, (0.65, 1.7), 0.1, "reflection")
+        moved = np.flatnonzero(rng.random(n) < np.where(self.plain[index], 0.55, 0.3))
+        if len(moved):
+            scenes = self.layer(rng.choice(self.scenes, len(moved)), side, (0.35, 1.0), 0.1, "reflection")
+            put(layer, moved, over(pick(layer, moved), scenes))
+        paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0.0, 0.3))
+        if len(paired):  # two subjects: one small and anywhere, before the other
+            others = rng.choice(len(self.weights), len(paired), p=self.others)
+            put(layer, paired, over(self.layer(others, side, (1.1, 2.4), 0.7, "zeros"), pick(layer, paired)))
+        # Which of the things on a photo is for sale is known once a product is among them.
+        sold = layer.product.amax((1, 2, 3), keepdim=True) > 0.5
+        known = torch.where(sold, 1.0, layer.known)
+        mask, product, known = (F.avg_pool2d(part, 2) for part in (layer.mask, layer.product, known))
+        vehicles = layer.kinds[:, [KINDS.index(kind) for kind in VEHICLES]].sum(1, keepdim=True)
+        vehicles = F.interpolate(vehicles, mask.shape[2:], mode="bilinear")
+        masks = torch.cat([mask, product, vehicles], 1).clamp(0, 1)
+        edge = F.max_pool2d(masks, 5, 1, 2) + F.max_pool2d(-masks, 5, 1, 2)
+        weights = (1 + edge) * torch.cat([torch.ones_like(known), 0.5 * known, 0.5 * torch.ones_like(known)], 1)
+        return Answers(augment.camera(layer.rgb, rng), masks, weights, layer.kinds)
+
+    def stream(self, n: int, sides: Iterator[int]) -> Iterator[Answers]:
+        """Yield batches that a thread prepares while the last one is learnt from."""
+        ready: queue.Queue[Answers] = queue.Queue(3)
+
+        def work() -> None:
+            torch.set_num_threads(1)
+            for side in sides:
+                ready.put(self.draw(n, side))
+
+        threading.Thread(target=work, daemon=True).start()
+        while True:
+            yield ready.get()
