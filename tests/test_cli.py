@@ -19,6 +19,7 @@ from gpublur.backends import module
 from gpublur.cli import main
 from gpublur.codec import Photo
 from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
+from gpublur.finding import Finding
 
 SRGB = bytes(16) + b"RGB " + bytes(108)
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -49,9 +50,10 @@ class FakeEditor:
         shape = (*pixels.shape[:2], 4 if color is None else 3)
         return np.full(shape, 7, pixels.dtype)
 
-    def segment(self, pixels: Any, **options: Any) -> Any:
-        if isinstance(pixels, list):
-            return [self.segment(one, **options) for one in pixels]
+    def segment(self, pixels: Any, *, details: bool = False, **options: Any) -> Any:
+        if details:
+            mattes = [self.segment(one, **options) for one in pixels]
+            return mattes, [Finding(matte) for matte in mattes]
         self.calls.append(("segment", options))
         return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
 
@@ -87,7 +89,8 @@ def test_blur_one_file(tmp_path: Path, calls: list) -> None:
     np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
     assert photo.icc == SRGB
     options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
-    assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options | {"object_to_keep": None})]
+    options |= {"object_to_keep": None, "on_no_subject": "blur_all"}
+    assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
 
 
 def test_blur_keeps_16_bits(tmp_path: Path) -> None:
@@ -223,10 +226,11 @@ def test_words_and_category(tmp_path: Path, calls: list, monkeypatch: pytest.Mon
     monkeypatch.setattr(segmentation, "ready_category", lambda category, default: category == "cars")
     for command, call in (("blur", "blur"), ("remove", "remove"), ("mask", "segment")):
         calls.clear()
-        words = ("--keep", "bottle", "--text-model", "clip")
+        words = ("--keep", "bottle", "--text-model", "clip", "--on-no-subject", "error")
         assert run(command, source, "-o", tmp_path / f"{command}.png", *words).exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "general", "text_model": "clip"})
         assert (calls[1][0], calls[1][1]["object_to_keep"]) == (call, "bottle")
+        assert calls[1][1]["on_no_subject"] == "error"
         assert asked[-1] == ("--keep", "bottle", "general", "clip")
         calls.clear()
         assert run(command, source, "-o", tmp_path / f"{command}2.png", "--category", "cars").exit_code == 0

@@ -12,6 +12,7 @@ from dataclasses import replace
 import httpx
 import numpy as np
 import pytest
+import torch
 from conftest import find_ellipse
 from serving import HEIGHT, PIXELS, PNG, WIDTH, data_of, encoded, open_settings, opened, running
 from starlette.testclient import TestClient
@@ -19,6 +20,7 @@ from starlette.testclient import TestClient
 from gpublur import codec, dialects, execute
 from gpublur.edit import InvalidArgument
 from gpublur.editor import Editor
+from gpublur.finding import Finding
 from gpublur.server import Settings, create_app
 from gpublur.server.app import photoroom_answer
 from gpublur.server.batcher import Batcher
@@ -135,7 +137,7 @@ def test_unsupported_attributes_are_listed(client):
 )
 def test_any_name_makes_a_good_header(name, words):
     request = replace(dialects.read({}), unsupported=(name, "y"))
-    header = photoroom_answer(Edited(PNG, None, Picture("PNG", WIDTH, HEIGHT)), request).headers[HEADER]
+    header = photoroom_answer(Edited(PNG, None, Picture("PNG", WIDTH, HEIGHT), None), request).headers[HEADER]
     assert words in header
     assert header == header.strip()
 
@@ -397,6 +399,13 @@ def test_work_that_takes_too_long(free):
         while "gpublur_waiting 0.0" not in client.get("/metrics").text:
             time.sleep(0.01)
         assert photoroom(client).status_code == 200
+
+
+def test_photoroom_tells_its_uncertainty(client):
+    mask = find_ellipse(torch.zeros(1, 3, *codec.decode(PNG).pixels.shape[:2]))
+    assert photoroom(client).headers["x-uncertainty-score"] == f"{Finding(mask).uncertainty:.3f}"
+    untouched = photoroom(client, {"removeBackground": "false"})
+    assert untouched.headers["x-uncertainty-score"] == "-1"  # nothing was looked for
 
 
 def test_photos_that_nobody_waits_for_are_let_go():

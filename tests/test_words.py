@@ -238,10 +238,10 @@ def test_an_edits_words(shipped, weights):
     edit = Edit(remove=True, subject=Subject(prompt="person", negative_prompt="cat"))
     editor = Editor("cpu")
     wanted = editor.segment(PHOTO, object_to_keep="person", negative_prompt="cat")
-    [matte] = execute.find_mattes(editor, [PHOTO], [edit])
-    np.testing.assert_array_equal(matte, wanted)
+    [found] = execute.find_mattes(editor, [PHOTO], [edit])
+    np.testing.assert_array_equal(found.matte, wanted)
     edits = [Edit(remove=True), edit, replace(edit, subject=Subject(prompt="car")), edit]
-    mattes = execute.find_mattes(editor, [PHOTO] * 4, edits)
+    mattes = [found.matte for found in execute.find_mattes(editor, [PHOTO] * 4, edits)]
     np.testing.assert_array_equal(mattes[1], wanted)
     np.testing.assert_array_equal(mattes[3], wanted)
     assert (mattes[0] != wanted).any()

@@ -89,6 +89,7 @@ class Batch:
     pictures: list[Picture]
     give: Callable[[list[Any]], Any]  # pictures of the layout and dtype of their `Picture`; 1, 3 or 4 channels
     give_planes: Callable[[list[Any]], Any]  # mattes (H, W) in [0, 1]
+    single: bool = False  # it was one picture
 
 
 def read(
@@ -175,7 +176,7 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
             return pil_back((planes[0] * 255 + 0.5).astype(np.uint8))
         return back(memory.stack(planes) if many else planes[0])
 
-    return Batch(pictures, give, give_planes)
+    return Batch(pictures, give, give_planes, single="N" not in axes)
 
 
 def in_range(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:

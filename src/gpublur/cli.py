@@ -21,7 +21,18 @@ import numpy as np
 from . import __version__, batch, codec
 from .batch import Job
 from .codec import Photo
-from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument, number
+from .edit import (
+    DEFAULT_RADIUS,
+    MAX_RADIUS,
+    MODES,
+    ON_NO_SUBJECT,
+    QUALITIES,
+    BlurSpec,
+    GpuBlurError,
+    InvalidArgument,
+    OnNoSubject,
+    number,
+)
 from .edit import color as check_color
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
@@ -84,6 +95,13 @@ _pictures = _options(
 _subject = _options(
     click.option("--keep", metavar="WORDS", help='What the subject is, such as "bottle" or "cat and sofa".'),
     click.option("--category", default="general", show_default=True, help="A hint: general, products or cars."),
+    click.option(
+        "--on-no-subject",
+        type=click.Choice(ON_NO_SUBJECT),
+        default="blur_all",
+        show_default=True,
+        help="Where there is none: all is background, the picture stays as it is, or it counts as failed.",
+    ),
 )
 _mask = click.option(
     "--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."
@@ -121,6 +139,7 @@ def blur(
     device: str,
     keep: str | None,
     category: str,
+    on_no_subject: OnNoSubject,
     mask: Path | None,
     format: str | None,
     **spec: Any,
@@ -128,7 +147,7 @@ def blur(
     """Blur the background of each picture in INPUTS (files or directories)."""
     BlurSpec(**spec).checked()  # before the first picture, not once for each
     jobs = batch.plan(inputs, output, format=format, overwrite=overwrite)
-    asked = {"object_to_keep": keep, "mask": _matte(mask, jobs)} | spec
+    asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)} | spec
     editor = _editor(device, model, text_model, keep, category)
     _run(jobs, lambda photo: replace(photo, pixels=editor.blur_background(photo.pixels, **asked)))
 
@@ -147,6 +166,7 @@ def remove(
     device: str,
     keep: str | None,
     category: str,
+    on_no_subject: OnNoSubject,
     mask: Path | None,
     format: str | None,
     color: str | None,
@@ -158,7 +178,7 @@ def remove(
     if color is not None:
         check_color("color", color)  # before the first picture, as above
     jobs = batch.plan(inputs, output, format=format, alpha=color is None, overwrite=overwrite)
-    asked = {"object_to_keep": keep, "mask": _matte(mask, jobs)}
+    asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)}
     editor = _editor(device, model, text_model, keep, category)
     _run(jobs, lambda photo: replace(photo, pixels=editor.remove_background(photo.pixels, color, **asked)))
 
@@ -175,13 +195,15 @@ def mask(
     device: str,
     keep: str | None,
     category: str,
+    on_no_subject: OnNoSubject,
 ) -> None:
     """Write the mask of each picture in INPUTS as an 8-bit grey PNG (white: subject)."""
     jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
     editor = _editor(device, model, text_model, keep, category)
 
     def work(photo: Photo) -> Photo:
-        return Photo(np.rint(editor.segment(photo.pixels, object_to_keep=keep) * 255).astype(np.uint8))
+        matte = editor.segment(photo.pixels, object_to_keep=keep, on_no_subject=on_no_subject)
+        return Photo(np.rint(matte * 255).astype(np.uint8))
 
     _run(jobs, work)
 

@@ -12,12 +12,14 @@ Quality = Literal["fast", "high", "exact"]
 Refine = Literal["auto"] | bool
 Focus = Literal["uniform", "linear"]
 Fit = Literal["crop", "bounds", "cover", "canvas"]
+OnNoSubject = Literal["blur_all", "keep", "error"]
 Paint = tuple[int, int, int, int]  # red, green, blue, opacity in 0..255
 
 MODES: tuple[Mode, ...] = ("bokeh", "gaussian")
 QUALITIES: tuple[Quality, ...] = ("fast", "high", "exact")
 FOCUSES: tuple[Focus, ...] = ("uniform", "linear")
 FITS: tuple[Fit, ...] = ("crop", "bounds", "cover", "canvas")
+ON_NO_SUBJECT: tuple[OnNoSubject, ...] = ("blur_all", "keep", "error")
 MAX_RADIUS = 0.05
 DEFAULT_RADIUS = 0.01
 DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies keep their tone
@@ -287,6 +289,9 @@ class Edit:
         In soft edges of the subject: one radius, or a radius that falls linearly as the matte rises.
     subject : Subject
         What the subject is.
+    on_no_subject : {"blur_all", "keep", "error"}
+        Where there is no subject: everything is background, the picture stays as it is, or `NoSubject`, which a removal
+        or clip, of which nothing would be left, raises in the first case too.
     clip : bool
         Cut the result to the bounds of the subject.
     resize : Resize, optional
@@ -306,6 +311,7 @@ class Edit:
     blur: BlurSpec | None = None
     focus: Focus = "uniform"
     subject: Subject = field(default_factory=Subject)
+    on_no_subject: OnNoSubject = "blur_all"
     clip: bool = False
     resize: Resize | None = None
     format: str | None = None
@@ -322,6 +328,7 @@ class Edit:
             if not isinstance(value, kind) and (value is not None or name == "subject"):
                 raise InvalidArgument(f"{name}={value!r} is not a {kind.__name__}")
         choice("focus", self.focus, FOCUSES)
+        choice("on_no_subject", self.on_no_subject, ON_NO_SUBJECT)
         if self.remove and self.blur is not None:
             raise InvalidArgument("remove=True and blur exclude each other: no background would be left to blur")
         return replace(

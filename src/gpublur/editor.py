@@ -13,7 +13,8 @@ import numpy as np
 
 from . import arrays, backends, edit, optics, segmentation
 from .arrays import Batch, Picture
-from .edit import BlurSpec, InvalidArgument, Mode, Quality, Refine
+from .edit import BlurSpec, InvalidArgument, Mode, OnNoSubject, Quality, Refine
+from .finding import Look
 
 
 def in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,15 +64,18 @@ class Editor:
         linear_light: bool = True,
         object_to_keep: str | None = None,
         negative_prompt: str | None = None,
+        on_no_subject: OnNoSubject = "blur_all",
         mask: Any = None,
         refine: Refine = "auto",
         layout: str | None = None,
+        details: bool = False,
     ) -> Any:
         """Blur what is not the subject; see `gpublur.blur_background`."""
         spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light).checked()
         batch = self._read(image, layout, mask)
-        masked = self._masked(batch, mask, refine, object_to_keep, negative_prompt)
-        return batch.give([self._blur(picture, spec, *given) for picture, *given in masked])
+        look = Look(object_to_keep, negative_prompt, on_no_subject, details)
+        masked = self._masked(batch, mask, refine, look)
+        return look.told(batch.give([self._blur(picture, spec, *given) for picture, *given in masked]), batch.single)
 
     def remove_background(
         self,
@@ -80,15 +84,18 @@ class Editor:
         *,
         object_to_keep: str | None = None,
         negative_prompt: str | None = None,
+        on_no_subject: OnNoSubject = "blur_all",
         mask: Any = None,
         refine: Refine = "auto",
         layout: str | None = None,
+        details: bool = False,
     ) -> Any:
         """Cut the subject out; see `gpublur.remove_background`."""
         paint = None if color is None else edit.color("color", color)
         batch = self._read(image, layout, mask)
-        masked = self._masked(batch, mask, refine, object_to_keep, negative_prompt)
-        return batch.give([self._remove(picture, paint, *given) for picture, *given in masked])
+        look = Look(object_to_keep, negative_prompt, on_no_subject, details)
+        masked = self._masked(batch, mask, refine, look)
+        return look.told(batch.give([self._remove(picture, paint, *given) for picture, *given in masked]), batch.single)
 
     def segment(
         self,
@@ -96,13 +103,16 @@ class Editor:
         *,
         object_to_keep: str | None = None,
         negative_prompt: str | None = None,
+        on_no_subject: OnNoSubject = "blur_all",
         refine: Refine = "auto",
         layout: str | None = None,
+        details: bool = False,
     ) -> Any:
         """Return the subject's matte; see `gpublur.segment`."""
         batch = self._read(image, layout)
-        masked = self._masked(batch, None, refine, object_to_keep, negative_prompt)
-        return batch.give_planes([self._matte(*given) for given in masked])
+        look = Look(object_to_keep, negative_prompt, on_no_subject, details)
+        masked = self._masked(batch, None, refine, look)
+        return look.told(batch.give_planes([self._matte(*given) for given in masked]), batch.single)
 
     def gaussian_blur(
         self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, quality: Quality = "high",
@@ -141,29 +151,28 @@ class Editor:
         return arrays.read(image, layout, gpu=gpu, whole=gpu and not isinstance(mask, (list, tuple)))
 
     def _masked(
-        self, batch: Batch, mask: Any, refine: Refine, object_to_keep: str | None, negative_prompt: str | None
-    ) -> Iterator[tuple[Picture, Any, bool]]:
-        """Yield each picture with its mask, or how to get it from the model, and whether to refine it."""
+        self, batch: Batch, mask: Any, refine: Refine, look: Look
+    ) -> Iterator[tuple[Picture, Callable[[Picture], Any], bool]]:
+        """Yield each picture with how to get its mask, and whether to refine it."""
         if refine != "auto" and not isinstance(refine, bool):
             raise InvalidArgument(f"refine={refine!r} is not 'auto', True or False")
-        prompts = {"object_to_keep": object_to_keep, "negative_prompt": negative_prompt}
-        for name, prompt in prompts.items():
-            if mask is not None and prompt is not None:
-                raise InvalidArgument(f"mask and {name}={prompt!r} exclude each other: no model would look for it")
-            segmentation.check_words(name, prompt, self.model, self.text_model)
+        for name, words in look.words.items():
+            if mask is not None and words is not None:
+                raise InvalidArgument(f"mask and {name}={words!r} exclude each other: no model would look for it")
+            segmentation.check_words(name, words, self.model, self.text_model)
         if mask is not None:
             masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
-            return ((picture, one, refine is True) for picture, one in zip(batch.pictures, masks, strict=True))
+            given = zip(batch.pictures, masks, strict=True)
+            return ((picture, partial(self._given, mask=one, look=look), refine is True) for picture, one in given)
         if self._segmenter is None:
             self._segmenter = segmentation.load(self.model, self.verbs.TORCH, self.text_model)
-        segment = partial(self._segment, prompts=tuple(prompts.values()))
-        return ((picture, segment, refine is not False) for picture in batch.pictures)
+        return ((picture, partial(self._segment, look=look), refine is not False) for picture in batch.pictures)
 
     @in_turn
     def _blur(self, picture: Picture, spec: BlurSpec, mask: Any, refine: bool) -> Any:
         verbs, plan = self.verbs, optics.plan(spec, *picture.size)
         source = verbs.light(picture, spec.linear_light)
-        matte = verbs.matte(source, self._mask(picture, mask), refine)
+        matte = verbs.matte(source, mask and mask(picture), refine)
         glow = verbs.bend(spec)
         out = verbs.empty(picture, picture.channels)
         frames = verbs.frames(plan, source)
@@ -177,30 +186,31 @@ class Editor:
     @in_turn
     def _matte(self, picture: Picture, mask: Any, refine: bool) -> Any:
         source = self.verbs.light(picture, True)
-        return self.verbs.alpha(source, self.verbs.matte(source, self._mask(picture, mask), refine))
+        return self.verbs.alpha(source, self.verbs.matte(source, mask(picture), refine))
 
     @in_turn
     def _remove(self, picture: Picture, paint: tuple[float, float, float] | None, mask: Any, refine: bool) -> Any:
         verbs, picture = self.verbs, picture.coloured()
         source = verbs.light(picture, True)
-        matte = verbs.matte(source, self._mask(picture, mask), refine)
+        matte = verbs.matte(source, mask(picture), refine)
         if paint is None:
             out = verbs.empty(picture, 4)
             verbs.cutout(source, matte, out)
             return out
         if picture.channels == 4:  # what was transparent shows the paint: its opacity joins the matte
-            mask, picture = verbs.alpha(source, matte, opacity=True), picture.opaque()
+            alpha, picture = verbs.alpha(source, matte, opacity=True), picture.opaque()
             source = verbs.light(picture, True)
-            matte = verbs.matte(source, mask, False)
+            matte = verbs.matte(source, alpha, False)
         out = verbs.empty(picture, 3)
         verbs.fill(source, matte, optics.decode(np.array(paint)).astype(np.float32), out)
         return out
 
-    def _mask(self, picture: Picture, mask: Any) -> Any:
-        """Return a mask that was given, or the model's own."""
-        return mask(picture) if callable(mask) else mask
+    def _given(self, _picture: Picture, mask: Any, look: Look) -> Any:
+        return look.at(mask)
 
-    def _segment(self, picture: Picture, prompts: tuple[str | None, ...]) -> Any:
+    def _segment(self, picture: Picture, look: Look) -> Any:
+        words = look.words.values()
         if self.verbs.GPU:
-            return self._segmenter.stack(picture.pixels, picture.planar, *prompts)
-        return self._segmenter(np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3)), *prompts)
+            return look.at(self._segmenter.stack(picture.pixels, picture.planar, *words))
+        colour = np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3))
+        return look.at(self._segmenter(colour, *words))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from .arrays import Picture
 from .codec import FORMATS, WRITTEN, Photo
 from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge
 from .editor import Editor
+from .finding import Finding, settled
 from .framing import Pixels
 
 Matte = NDArray[np.float32]  # (H, W) in [0, 1]
@@ -59,8 +60,8 @@ def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: s
     edit = check(edit, editor.model, editor.text_model)
     batch = arrays.read(image, layout)
     pixels = [picture.interleaved() for picture in batch.pictures]
-    mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, batch.pictures)
-    results = [finish(editor, one, edit, matte) for one, matte in zip(pixels, mattes, strict=True)]
+    mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, batch.pictures, edit)
+    results = [finish(editor, one, edit, found.matte) for one, found in zip(pixels, mattes, strict=True)]
     if not isinstance(image, (list, tuple)) and len({result.shape for result in results}) > 1:
         raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
     return batch.give([np.moveaxis(r, 2, 0) if p.planar else r for r, p in zip(results, batch.pictures, strict=True)])
@@ -89,8 +90,11 @@ def develop(editor: Editor, photo: Photo, edit: Edit, *, mask: Any = None, max_p
         Larger results are refused before they are made.
     """
     pixels = three_axes(photo)
-    [matte] = find_mattes(editor, [pixels], [edit]) if mask is None else fitted(mask, arrays.read(pixels).pictures)
-    pixels = finish(editor, pixels, edit, matte, max_pixels=max_pixels)
+    if mask is None:
+        [found] = find_mattes(editor, [pixels], [edit])
+    else:
+        [found] = fitted(mask, arrays.read(pixels).pictures, edit)
+    pixels = finish(editor, pixels, edit, found.matte, max_pixels=max_pixels)
     if pixels.shape[2] == 4 and not FORMATS[photo.format].alpha:
         pixels = framing.paint_behind(pixels, WHITE)
     return replace(photo, pixels=np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
@@ -106,10 +110,11 @@ def quality_of(edit: Edit) -> int:
     return codec.QUALITY if edit.quality is None else edit.quality
 
 
-def fitted(mask: Any, pictures: Sequence[Picture]) -> list[Matte | None]:
+def fitted(mask: Any, pictures: Sequence[Picture], edit: Edit) -> list[Found]:
     """Return the masks that a caller gives as mattes, each of the size of its picture."""
-    masks = arrays.read_mask(mask, pictures)
-    return [framing.draw(framing.matte_of(m)[..., None], p.size)[..., 0] for m, p in zip(masks, pictures, strict=True)]
+    masks = [settled(one, edit.on_no_subject) for one in arrays.read_mask(mask, pictures)]
+    mattes = [framing.matte_of(one)[..., None] for one in masks]
+    return [Found(framing.draw(m, p.size)[..., 0]) for m, p in zip(mattes, pictures, strict=True)]
 
 
 def three_axes(photo: Photo) -> Pixels:
@@ -117,21 +122,31 @@ def three_axes(photo: Photo) -> Pixels:
     return photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None]
 
 
-def find_mattes(editor: Editor, pictures: Sequence[Pixels], edits: Sequence[Edit]) -> list[Matte | None]:
-    """Return the matte of each picture, of all that ask alike in one call; None where the edit has no use for one."""
-    mattes: list[Matte | None] = [None] * len(pictures)
-    unknown: dict[tuple[str | None, str | None], list[int]] = {}
+class Found(NamedTuple):
+    """The matte of a picture, and what the model's mask told; None where there was no use for it."""
+
+    matte: Matte | None = None
+    finding: Finding | None = None
+
+
+def find_mattes(editor: Editor, pictures: Sequence[Pixels], edits: Sequence[Edit]) -> list[Found]:
+    """Return the matte of each picture, of all that ask alike in one call."""
+    mattes = [Found()] * len(pictures)
+    unknown: dict[tuple[Any, ...], list[int]] = {}
     for i, (pixels, edit) in enumerate(zip(pictures, edits, strict=True)):
         if edit.remove or edit.blur is not None or edit.clip:
             if shaped_by_itself(pixels, edit):
-                mattes[i] = framing.matte_of(pixels[..., 3])
+                mattes[i] = Found(framing.matte_of(pixels[..., 3]))
             else:
-                unknown.setdefault((edit.subject.prompt, edit.subject.negative_prompt), []).append(i)
-    for (prompt, negative_prompt), members in unknown.items():
-        asked = [pictures[i] for i in members]
-        found = editor.segment(asked, object_to_keep=prompt, negative_prompt=negative_prompt)
-        for i, matte in zip(members, found, strict=True):
-            mattes[i] = matte
+                asked = edit.subject.prompt, edit.subject.negative_prompt, edit.on_no_subject
+                unknown.setdefault(asked, []).append(i)
+    for (prompt, negative_prompt, on_no_subject), members in unknown.items():
+        found, told = editor.segment(
+            [pictures[i] for i in members],
+            object_to_keep=prompt, negative_prompt=negative_prompt, on_no_subject=on_no_subject, details=True,
+        )  # fmt: skip
+        for i, matte, finding in zip(members, found, told, strict=True):
+            mattes[i] = Found(matte, finding)
     return mattes
 
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from . import optics
 from .edit import NoSubject, Paint, Resize, side
+from .finding import SUBJECT
 
 Pixels = NDArray[Any]  # (H, W, C), C in 1, 3, 4, straight alpha
 
 EDGE = 0.1  # the least matte that counts as subject where a picture is clipped
-SUBJECT = 0.5  # the least matte that some pixel must reach
 LEVELS = 65536
 
 

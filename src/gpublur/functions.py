@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import edit, execute
-from .edit import Edit, Mode, Quality, Refine
+from .edit import Edit, Mode, OnNoSubject, Quality, Refine
 from .editor import Editor
 
 kept = lru_cache(maxsize=8)(Editor)
@@ -30,9 +30,11 @@ def blur_background(
     linear_light: bool = True,
     object_to_keep: str | None = None,
     negative_prompt: str | None = None,
+    on_no_subject: OnNoSubject = "blur_all",
     mask: Any = None,
     refine: Refine = "auto",
     layout: str | None = None,
+    details: bool = False,
     device: str = "auto",
     model: Any = "general",
 ) -> Any:
@@ -60,18 +62,25 @@ def blur_background(
         What the subject is, and what it is not, in a word or short text: ``"bottle"``, ``"the woman and her dog"``. A
         model that tells kinds of things apart, as the twenty of Pascal VOC, knows their everyday names; other words
         need a ``text_model``, see `Editor`. The words hold for every picture of a batch.
+    on_no_subject : {"blur_all", "keep", "error"}
+        What becomes of a picture whose mask reaches 1/2 nowhere: all of it is background, it stays as it is, or
+        `NoSubject` is raised (which waits for a GPU).
     mask : array (h, w) or (n, h, w), PIL image, or list, optional
         A ready matte: bool, uint8 or float in [0, 1], of any resolution. Then no model is loaded.
     refine : {"auto", True, False}
         Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
     layout : {"HW", "HWC", "CHW", "NHWC", "NCHW"}, optional
         Axis order, where it is not the kind's own.
+    details : bool
+        Tell what was found, too: a `gpublur.finding.Finding` with the subject's ``share`` of the picture and the mask's
+        ``uncertainty``.
     device, model
         See `Editor`.
 
     Returns
     -------
     same kind, shape, dtype and layout as ``image``
+        With ``details`` a pair of it and a `Finding`, or a list of these for a batch or list.
 
     Raises
     ------
@@ -79,11 +88,13 @@ def blur_background(
         All are `GpuBlurError`.
     PromptUnsupported
         A `ModelUnavailable`: nothing here understands the words.
+    NoSubject
+        Only with ``on_no_subject="error"``.
     """
     return warm(device, model).blur_background(
         image, mode, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
-        linear_light=linear_light, object_to_keep=object_to_keep, negative_prompt=negative_prompt, mask=mask,
-        refine=refine, layout=layout,
+        linear_light=linear_light, object_to_keep=object_to_keep, negative_prompt=negative_prompt,
+        on_no_subject=on_no_subject, mask=mask, refine=refine, layout=layout, details=details,
     )  # fmt: skip
 
 
@@ -93,9 +104,11 @@ def remove_background(
     *,
     object_to_keep: str | None = None,
     negative_prompt: str | None = None,
+    on_no_subject: OnNoSubject = "blur_all",
     mask: Any = None,
     refine: Refine = "auto",
     layout: str | None = None,
+    details: bool = False,
     device: str = "auto",
     model: Any = "general",
 ) -> Any:
@@ -105,16 +118,17 @@ def remove_background(
     ----------
     color : str or (r, g, b), optional
         Paint behind the subject: a CSS name, ``"#RRGGBB"``, or integers in 0..255. None: transparent.
-    image, object_to_keep, negative_prompt, mask, refine, layout, device, model
+    image, object_to_keep, negative_prompt, on_no_subject, mask, refine, layout, details, device, model
         See `blur_background`.
 
     Returns
     -------
     RGBA with straight alpha, or RGB where ``color`` is given; kind, dtype and layout of ``image``
+        With ``details`` a pair, as there.
     """
     return warm(device, model).remove_background(
-        image, color, object_to_keep=object_to_keep, negative_prompt=negative_prompt, mask=mask, refine=refine,
-        layout=layout,
+        image, color, object_to_keep=object_to_keep, negative_prompt=negative_prompt, on_no_subject=on_no_subject,
+        mask=mask, refine=refine, layout=layout, details=details,
     )  # fmt: skip
 
 
@@ -123,8 +137,10 @@ def segment(
     *,
     object_to_keep: str | None = None,
     negative_prompt: str | None = None,
+    on_no_subject: OnNoSubject = "blur_all",
     refine: Refine = "auto",
     layout: str | None = None,
+    details: bool = False,
     device: str = "auto",
     model: Any = "general",
 ) -> Any:
@@ -133,8 +149,9 @@ def segment(
     See `blur_background` for the arguments.
     """
     return warm(device, model).segment(
-        image, object_to_keep=object_to_keep, negative_prompt=negative_prompt, refine=refine, layout=layout
-    )
+        image, object_to_keep=object_to_keep, negative_prompt=negative_prompt, on_no_subject=on_no_subject,
+        refine=refine, layout=layout, details=details,
+    )  # fmt: skip
 
 
 def gaussian_blur(

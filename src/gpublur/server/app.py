@@ -182,7 +182,7 @@ def document(text: str | bytes, field: str) -> Any:
 
 
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:
-    headers = {}
+    headers = {"x-uncertainty-score": "-1" if edited.finding is None else f"{edited.finding.uncertainty:.3f}"}
     if request.unsupported:
         names = ", ".join(quote(name) or "''" for name in request.unsupported)
         # No space at its end: HTTP does not allow it.

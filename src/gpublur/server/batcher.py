@@ -6,15 +6,24 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import execute
 from ..codec import Photo
 from ..edit import Edit
 from ..editor import Editor
+from ..finding import Finding
 from .settings import Settings
 
-Result = Photo | Exception
+
+class Developed(NamedTuple):
+    """An edited photo, and what the model's mask told of it where one was needed."""
+
+    photo: Photo
+    finding: Finding | None = None
+
+
+Result = Developed | Exception
 
 
 @dataclass
@@ -23,7 +32,7 @@ class Job:
 
     photo: Photo | None
     edit: Edit
-    done: asyncio.Future[Photo]
+    done: asyncio.Future[Developed]
 
 
 class Batcher:
@@ -62,7 +71,7 @@ class Batcher:
     def alive(self) -> bool:
         return bool(self._runners) and not any(runner.done() for runner in self._runners)
 
-    async def develop(self, photo: Photo, edit: Edit) -> Photo:
+    async def develop(self, photo: Photo, edit: Edit) -> Developed:
         """Return the edited photo; a caller that is cancelled meanwhile costs no more than it has to."""
         job = Job(photo, edit, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(job)
@@ -119,21 +128,22 @@ class Editors:
     def work(self, jobs: Sequence[tuple[Photo, Edit]], max_pixels: int) -> list[Result]:
         """Do the jobs; what one of them raises is its own result."""
         models = [execute.model_for(edit, self.model) for _photo, edit in jobs]
-        masks: dict[int, Any] = {}
+        found: dict[int, execute.Found] = {}
         for model in dict.fromkeys(models):
             members = [i for i, own in enumerate(models) if own == model]
             pictures, edits = [execute.three_axes(jobs[i][0]) for i in members], [jobs[i][1] for i in members]
             try:
-                masks |= zip(members, execute.find_mattes(self.editor(model), pictures, edits), strict=True)
+                found |= zip(members, execute.find_mattes(self.editor(model), pictures, edits), strict=True)
             except Exception:  # whose fault it was, comes out when each is done alone
                 continue
         return [
-            self._develop(photo, edit, model, masks.get(i), max_pixels)
+            self._develop(photo, edit, model, found.get(i, execute.Found()), max_pixels)
             for i, ((photo, edit), model) in enumerate(zip(jobs, models, strict=True))
         ]
 
-    def _develop(self, photo: Photo, edit: Edit, model: Any, mask: Any, max_pixels: int) -> Result:
+    def _develop(self, photo: Photo, edit: Edit, model: Any, found: execute.Found, max_pixels: int) -> Result:
         try:
-            return execute.develop(self.editor(model), photo, edit, mask=mask, max_pixels=max_pixels)
+            done = execute.develop(self.editor(model), photo, edit, mask=found.matte, max_pixels=max_pixels)
+            return Developed(done, found.finding)
         except Exception as error:
             return error

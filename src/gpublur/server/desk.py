@@ -11,6 +11,7 @@ from .. import codec, execute
 from ..codec import FORMATS, Photo
 from ..dialects import Declined, Request
 from ..edit import Edit
+from ..finding import Finding
 from .batcher import Batcher
 from .settings import Settings
 
@@ -37,6 +38,7 @@ class Edited(NamedTuple):
     data: bytes
     given: Picture
     made: Picture
+    finding: Finding | None
 
 
 class Desk:
@@ -80,8 +82,8 @@ class Desk:
     async def _edit(self, data: bytes, edit: Edit) -> Edited:
         photo, given = await self.in_thread(read, data, edit, self.settings.max_pixels)
         done = await self.batcher.develop(photo, edit)
-        made = await self.in_thread(execute.write, done, edit)
-        return Edited(made, given, Picture.of(done, done.format))
+        made = await self.in_thread(execute.write, done.photo, edit)
+        return Edited(made, given, Picture.of(done.photo, done.photo.format), done.finding)
 
     async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
