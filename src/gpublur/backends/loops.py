@@ -411,9 +411,10 @@ def span_rows(frame, dy, half, weight, out, margin, lowest, highest, begin, end)
                         while k + 3 <= stop:
                             three_spans(both, target, half, weight, k, reach)
                             k += 3
-                        while k < stop:
+                        if k + 2 == stop:
+                            two_spans(both, target, half, weight, k, reach)
+                        elif k < stop:
                             one_span(both, target, half[k], weight[k], reach)
-                            k += 1
 
 
 @compiled
@@ -438,6 +439,18 @@ def one_span(both, target, j, share, reach):
     right, left = both[reach + j + 1 : reach + j + 1 + n], both[reach - j : reach - j + n]
     for x in range(n):
         target[x] += share * (right[x] - left[x])
+
+
+@compiled
+def two_spans(both, target, half, weight, k, reach):
+    """Add spans k and k + 1 in one sweep over the target."""
+    n = target.shape[0]
+    j0, j1 = half[k], half[k + 1]
+    w0, w1 = weight[k], weight[k + 1]
+    r0, l0 = both[reach + j0 + 1 : reach + j0 + 1 + n], both[reach - j0 : reach - j0 + n]
+    r1, l1 = both[reach + j1 + 1 : reach + j1 + 1 + n], both[reach - j1 : reach - j1 + n]
+    for x in range(n):
+        target[x] += w0 * (r0[x] - l0[x]) + w1 * (r1[x] - l1[x])
 
 
 @compiled
