@@ -89,6 +89,18 @@ def code_of(value):
     return lambda value: np.uint16(min(max(value, ZERO), ONE) * np.float32(65535) + HALF)
 
 
+def stored(value, out):
+    """Return a value for an array like ``out``; to integers by way of int32, for which processors have vectors."""
+    raise NotImplementedError("compiled only")
+
+
+@overload(stored)
+def stored_as(value, out):
+    if isinstance(out.dtype, types.Integer):
+        return lambda value, out: np.int32(value)
+    return lambda value, out: value
+
+
 @compiled
 def light_row(light, y, out):
     """Decode row ``y`` into the first planes of out (planes, W)."""
@@ -399,9 +411,10 @@ def span_rows(frame, dy, half, weight, out, margin, lowest, highest, begin, end)
                         while k + 3 <= stop:
                             three_spans(both, target, half, weight, k, reach)
                             k += 3
-                        while k < stop:
+                        if k + 2 == stop:
+                            two_spans(both, target, half, weight, k, reach)
+                        elif k < stop:
                             one_span(both, target, half[k], weight[k], reach)
-                            k += 1
 
 
 @compiled
@@ -426,6 +439,18 @@ def one_span(both, target, j, share, reach):
     right, left = both[reach + j + 1 : reach + j + 1 + n], both[reach - j : reach - j + n]
     for x in range(n):
         target[x] += share * (right[x] - left[x])
+
+
+@compiled
+def two_spans(both, target, half, weight, k, reach):
+    """Add spans k and k + 1 in one sweep over the target."""
+    n = target.shape[0]
+    j0, j1 = half[k], half[k + 1]
+    w0, w1 = weight[k], weight[k + 1]
+    r0, l0 = both[reach + j0 + 1 : reach + j0 + 1 + n], both[reach - j0 : reach - j0 + n]
+    r1, l1 = both[reach + j1 + 1 : reach + j1 + 1 + n], both[reach - j1 : reach - j1 + n]
+    for x in range(n):
+        target[x] += w0 * (r0[x] - l0[x]) + w1 * (r1[x] - l1[x])
 
 
 @compiled
@@ -487,7 +512,10 @@ def field_row(fields, y, line):
     gy = min(max(fields.place[2] * np.float32(y) + fields.place[3], ZERO), np.float32(rows - 1))
     j = np.uint32(gy)
     low, t = min(j + 1, rows - 1), gy - np.float32(j)
-    line[:] = fields.colours[j] + t * (fields.colours[low] - fields.colours[j])
+    above, below = fields.colours[j], fields.colours[low]
+    for i in range(line.shape[0]):
+        for c in range(line.shape[1]):
+            line[i, c] = above[i, c] + t * (below[i, c] - above[i, c])
 
 
 @compiled
@@ -559,10 +587,8 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                 field_row(fields, y, line)
             for x0 in range(0, width, SEGMENT):
                 n = min(SEGMENT, width - x0)
-                least, most = ONE, ZERO
-                for x in range(x0, x0 + n):
-                    least, most = min(least, alpha[x]), max(most, alpha[x])
-                if least < ONE:
+                clear, solid = tally(alpha[x0 : x0 + n])
+                if solid < n:
                     if capacity == 0:
                         for c in range(colours):
                             blur[c, :n] = constant[c]
@@ -574,7 +600,7 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                                 at = margin + x0
                                 blur[c, :n] = frame[(y + capacity) % capacity, c, at : at + n]
                         divide(blur, cover.kind > 0, fields, line, x0, n)
-                    if most > ZERO:
+                    if clear < n:
                         foreground(light, alpha, TINY, fields, line, y, x0, own[:, :n])
                         for c in range(colours):
                             for x in range(n):
@@ -585,7 +611,17 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                             encode_row(blur[c], n, ink.curve)
                         else:
                             clip_row(blur[c], n)
-                write(light, alpha, blur, ink, out, y, x0, n, least, most)
+                write(light, alpha, blur, ink, out, y, x0, n, solid)
+
+
+@compiled
+def tally(alpha):
+    """Count the pixels of background alone and of subject alone; sums become vectors, a minimum and maximum do not."""
+    clear, solid = np.int32(0), np.int32(0)
+    for x in range(alpha.shape[0]):
+        clear += np.int32(alpha[x] <= ZERO)
+        solid += np.int32(alpha[x] >= ONE)
+    return clear, solid
 
 
 @compiled
@@ -605,10 +641,10 @@ def divide(blur, masked, fields, line, x0, n):
     """(3): B = blur(w rgb) / blur(w); under a matte, weight missing below a limit is lent by the background field."""
     colours, below = blur.shape[0] - 1, fields.below
     weight = blur[colours]
-    least = weight[0]
+    missing = np.int32(0)
     for x in range(n):
-        least = min(least, weight[x])
-    if masked and least < below:
+        missing += np.int32(weight[x] < below)
+    if masked and missing > 0:
         for x in range(n):
             if weight[x] < below:
                 i, right, t = column_at(fields, x0 + x)
@@ -625,30 +661,37 @@ def divide(blur, masked, fields, line, x0, n):
 
 
 @compiled
-def write(light, alpha, blur, ink, out, y, x0, n, least, most):
-    """Store a segment: the picture's own values where alpha is 1, else ``blur``; its own alpha channel in any case."""
+def write(light, alpha, blur, ink, out, y, x0, n, solid):
+    """Store a segment: the picture's own values where alpha is 1, at ``solid`` pixels; ``blur`` elsewhere.
+
+    The picture's own alpha channel is copied in any case.
+    """
     pixels, colours, scale, half = light.pixels, light.colours, ink.scale, ink.half
     if light.planar:
         for c in range(colours):
             source, into, row = pixels[c, y, x0 : x0 + n], out[c, y, x0 : x0 + n], blur[c]
-            if least >= ONE:
+            if solid == n:
                 into[:] = source
             else:
                 for x in range(n):
-                    into[x] = row[x] * scale + half
-    elif least >= ONE:
-        out[y, x0 : x0 + n, :colours] = pixels[y, x0 : x0 + n, :colours]
-    elif colours == 3:
-        line, red, green, blue = out[y, x0 : x0 + n], blur[0], blur[1], blur[2]
+                    into[x] = stored(row[x] * scale + half, out)
+    elif solid == n:
+        source, into = pixels[y, x0 : x0 + n], out[y, x0 : x0 + n]
         for x in range(n):
-            line[x, 0] = red[x] * scale + half
-            line[x, 1] = green[x] * scale + half
-            line[x, 2] = blue[x] * scale + half
+            for c in range(colours):
+                into[x, c] = source[x, c]
+    elif out.shape[2] == 3:  # one run of values with known steps becomes vectors
+        line, red, green, blue = out[y, x0 : x0 + n].reshape(3 * n), blur[0], blur[1], blur[2]
+        for x in range(n):
+            line[3 * x] = stored(red[x] * scale + half, out)
+            line[3 * x + 1] = stored(green[x] * scale + half, out)
+            line[3 * x + 2] = stored(blue[x] * scale + half, out)
     else:
-        line, grey = out[y, x0 : x0 + n], blur[0]
-        for x in range(n):
-            line[x, 0] = grey[x] * scale + half
-    if least < ONE <= most:
+        line = out[y, x0 : x0 + n]
+        for c in range(colours):
+            for x in range(n):
+                line[x, c] = stored(blur[c, x] * scale + half, out)
+    if 0 < solid < n:
         for x in range(x0, x0 + n):
             if alpha[x] >= ONE:
                 for c in range(colours):
@@ -673,7 +716,7 @@ def cutout(light, cover, fields, ink, out):
         if ink.encode:
             for c in range(colours):
                 encode_row(own[c], width, ink.curve)
-        write(light, alpha, own, ink, out, y, 0, width, ZERO, ONE)
+        write(light, alpha, own, ink, out, y, 0, width, tally(alpha)[1])
         if light.opacity >= 0:
             for x in range(width):
                 alpha[x] *= value_at(light, y, x, light.opacity) * light.scale
