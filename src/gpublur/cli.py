@@ -5,12 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-import os
 import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +21,7 @@ from .batch import Job
 from .codec import Photo
 from .edit import DEFAULT_RADIUS, MAX_RADIUS, MODES, QUALITIES, BlurSpec, GpuBlurError, InvalidArgument, number
 from .edit import color as check_color
+from .pipeline import usable_cpus
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
@@ -257,9 +256,8 @@ def doctor(ctx: click.Context) -> None:
     """Say what this machine can run, and why not the rest. Exit status 1 if it can run nothing."""
     from . import backends, segmentation
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     click.echo(f"gpublur {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    click.echo(f"{threads} CPU threads\n")
+    click.echo(f"{usable_cpus()} CPU threads\n")
     cupy = next((name for name in CUPY if _version(name) != _MISSING), "cupy")
     _table([("package", "version"), *((name, _version(name)) for name in (*PACKAGES, cupy))])
     click.echo()
@@ -332,9 +330,9 @@ def _json(path: Path) -> Any:
 
 def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> None:
     """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
-    bar = click.progressbar(jobs, file=sys.stderr) if len(jobs) > 1 else nullcontext(jobs)
-    with bar as todo:
-        failures = batch.run(todo, work, quality=quality)
+    hidden = len(jobs) == 1
+    with click.progressbar(length=len(jobs), file=sys.stderr, hidden=hidden) as bar:
+        failures = batch.run(jobs, work, quality=quality, progress=lambda _count: bar.update(1))
     if failures:
         lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
         raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")
