@@ -15,7 +15,17 @@ SOURCES = Path(gpublur.__file__).parent
 
 # Imports point down only. A package counts as one module, whose files may know each other.
 RANK = {"edit": 0, "memory": 0, "optics": 1, "arrays": 2, "codec": 3, "framing": 3, "backends": 3, "segmentation": 3}
-RANK |= {"pipeline": 4, "editor": 4, "execute": 5, "functions": 6, "dialects": 7, "batch": 7, "server": 8, "cli": 9}
+RANK |= {
+    "pipeline": 4,
+    "editor": 4,
+    "execute": 5,
+    "functions": 6,
+    "dialects": 7,
+    "batch": 7,
+    "server": 8,
+    "bench": 8,
+    "cli": 9,
+}
 # Who may import what is not ours; nobody else, and nothing else. `arrays` and `memory` look into sys.modules instead.
 HOMES = {
     "numpy": set(RANK),
@@ -25,12 +35,13 @@ HOMES = {
     "segmentation_models_pytorch": {"segmentation"},
     "safetensors": {"segmentation"},
     "huggingface_hub": {"segmentation"},
-    "PIL": {"codec", "edit", "framing", "cli"},
+    "PIL": {"codec", "edit", "framing", "bench"},
     "imagecodecs": {"codec"},
     "click": {"cli"},
     "pydantic": {"dialects"},
     **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},
     "skimage": {"cli"},
+    "matplotlib": {"bench", "cli"},
 }
 
 

@@ -1,10 +1,9 @@
-"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo | bench``."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import platform
 import sys
 import warnings
@@ -277,22 +276,65 @@ def doctor(ctx: click.Context) -> None:
 @click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.26 by default.")
 def demo(output: Path, overwrite: bool, size: float | None) -> None:
     """Write a photo to try the other commands on: an astronaut's portrait (NASA, public domain) from scikit-image."""
-    from PIL import Image
-
     codec.check_written(codec.format_of(output), alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
+    batch.save(output, codec.encode(Photo(_astronaut(size)), codec.format_of(output)))
+
+
+@main.command()
+@click.argument("photo", required=False, type=_FILE)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
+@click.option(
+    "--size", type=click.FloatRange(0.01, 200), default=12, show_default=True, help="Megapixels without PHOTO."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=100, show_default=True, help="About, for everything."
+)
+@click.option("--json", "written", type=_FILE, help="Write the figures here.")
+@click.option("--plot", "plotted", type=_FILE, help="Draw throughput against radius here (.png, .svg, .pdf).")
+def bench(
+    photo: Path | None, device: str, model: str, size: float, seconds: float, written: Path | None, plotted: Path | None
+) -> None:
+    """Measure this machine: the blur at every radius, the model, file to file, beside a plain copy.
+
+    On PHOTO, or on the photo of `gpublur demo`. Takes about two minutes; leave the machine alone meanwhile.
+    """
+    from . import bench as benchmark
+
+    batch.check_destinations([path for path in (written, plotted) if path], overwrite=True)
+    if plotted:
+        try:
+            import matplotlib  # noqa: F401
+        except Exception as error:  # missing, or broken in whatever way
+            raise click.ClickException(
+                f"--plot needs matplotlib, which cannot be imported ({error}): pip install 'gpublur[bench]'"
+            ) from error
+    picture = Photo(_astronaut(size), "JPEG") if photo is None else codec.decode(photo)
+    if picture.format not in codec.WRITTEN:
+        picture.format = codec.fitting(None, alpha=False)
+    result = benchmark.run(picture, _editor(device, model), seconds)
+    about = result["machine"]
+    click.echo(f"{about['name']}, {about['threads']} CPU threads; {result['megapixels']:.3g} MP; ", nl=False)
+    click.echo(f"a copy reads and writes {result['copy_bytes_per_second'] / 1e9:.1f} GB/s\n")
+    _table(list(benchmark.table(result)))
+    if written:
+        batch.save(written, json.dumps(result, indent=1).encode())
+    if plotted:
+        benchmark.plot(result, plotted)
+
+
+def _astronaut(megapixels: float | None) -> Any:
+    """Return scikit-image's portrait, enlarged to so many megapixels, as pixels."""
     try:
         from skimage.data import astronaut
     except Exception as error:  # missing, or broken in whatever way
         raise click.ClickException(
             f"the demo photo comes with scikit-image, which cannot be imported ({error}): pip install 'gpublur[demo]'"
         ) from error
-    picture = Image.fromarray(astronaut())
-    if size is not None:
-        scale = math.sqrt(size * 1e6 / (picture.width * picture.height))
-        sides = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
-        picture = picture.resize(sides, Image.Resampling.LANCZOS)
-    batch.save(output, codec.encode(Photo(np.asarray(picture)), codec.format_of(output)))
+    from .bench import enlarged
+
+    return astronaut() if megapixels is None else enlarged(astronaut(), megapixels)
 
 
 def _editor(device: str, model: str) -> Any:
