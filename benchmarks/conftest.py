@@ -60,11 +60,11 @@ MISSING = pytest.StashKey[list[dict[str, str]]]()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
     """Note what was not measured and why: it stands in the JSON, and in the report."""
     report = yield
     if not report.passed:
-        why = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else str(report.longrepr).splitlines()[-1]
+        why = report.longrepr[2].removeprefix("Skipped: ") if report.skipped else call.excinfo.exconly().splitlines()[0]
         item.config.stash[MISSING].append({"what": item.name.removeprefix("test_"), "why": why})
     return report
 
