@@ -33,8 +33,8 @@ INTRODUCTION = """\
 # Benchmarks
 
 Made from `benchmarks/results/` by `python -m benchmarks.report`; how it is measured, and what the words mean, is in
-[benchmarks/README.md](../benchmarks/README.md). Losses stay in. "times gpublur's" below 1 is a faster peer; "of copy" is
-how much of a plain copy's speed, by as many threads, the job reaches with the bytes that it must move at least.
+[benchmarks/README.md](../benchmarks/README.md). Losses stay in. "times gpublur's" below 1 is a faster peer;
+"of copy" is how much of a plain copy's speed, by as many threads, the job reaches with the bytes it must move at least.
 """
 
 
