@@ -1,6 +1,7 @@
 """What an edit costs in counts that no machine changes: kernel launches, buffers, bytes; written down in counts.json.
 
-A count that grows is a regression, one that shrinks is to be written down: ``python tests/test_counts.py`` prints them.
+A count that grows is a regression, one that shrinks is to be written down: ``python tests/test_counts.py`` prints them
+(and tests/test_instructions.py the last of them).
 Times are compared on one machine by ``pytest benchmarks --benchmark-compare``.
 """
 

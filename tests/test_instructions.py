@@ -2,6 +2,7 @@
 
 The loops are compiled for one plain CPU, not for this one. What a process needs to start is taken off: each verb runs a
 few times in a process, and not at all in another. Counts are of one version of Numba; with another, they are skipped.
+``python tests/test_instructions.py FOLDER`` prints them; the folder keeps what is compiled.
 """
 
 import json
@@ -86,7 +87,9 @@ def test_instructions_of_two_verbs(tmp_path):
     if numba.__version__ != written["numba"]:
         pytest.skip(f"counted with Numba {written['numba']}, this is {numba.__version__}")
     for verb, count in counted(tmp_path).items():
-        assert written[verb] / GROWTH < count < written[verb] * GROWTH, f"{verb}: run python tests/test_instructions.py"
+        assert written[verb] / GROWTH < count < written[verb] * GROWTH, (
+            f"{verb}: see python tests/test_instructions.py FOLDER"
+        )
 
 
 if __name__ == "__main__":
