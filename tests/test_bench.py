@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import emulated
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -57,6 +58,17 @@ def test_the_clock_waits_for_the_gpu():
 
     bench._median(lambda: "result", Late(), 0)
     assert waited == ["result"] * (1 + bench.ROUNDS[0])
+
+
+def test_a_gpu_has_the_same_ways(monkeypatch):
+    gpu = emulated.EmulatedGpu()
+    monkeypatch.setattr(bench.module, "gpu", lambda: gpu)
+    monkeypatch.setattr(bench, "COPIED", 1000)
+    here, waits = bench.place("cuda"), []
+    np.testing.assert_array_equal(here.get(here.put(PHOTO.pixels)), PHOTO.pixels)
+    monkeypatch.setattr(gpu, "download", waits.append)
+    assert here.copy_bandwidth(2) > 0
+    assert len(waits) >= bench.ROUNDS[0]  # within the clock
 
 
 def test_the_command_writes_figures_and_a_plot(tmp_path: Path, monkeypatch):
