@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--quality", nargs="+", default=["high"])
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
     args = parser.parse_args()
     if not CLEAR.exists():
         raise SystemExit("this needs Linux: /proc/self/clear_refs resets the high-water mark of memory")
@@ -70,10 +72,15 @@ def main() -> None:
     print(row(("mode", "quality", "radius", "MB", "of photo + result")))
     print(row(("---", "---", "--:", "--:", "--:")))
     cases = [Case(m, r, q, args.megapixels, args.threads) for m, q, r in product(args.mode, args.quality, args.radius)]
+    rows = []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
         for case, (more, both) in zip(cases, pool.map(extra, cases), strict=True):
             values = case.mode, case.quality, f"{case.radius:g}", f"{more / 1e6:.1f}", f"{more / both:.0%}"
             print(row(values), flush=True)
+            rows.append(case._asdict() | {"bytes": more, "photo_and_result": both})
+    if args.out:
+        about = {"kind": "memory", "megapixels": args.megapixels, "threads": args.threads}
+        args.out.write_text(json.dumps(about | {"rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

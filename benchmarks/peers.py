@@ -30,6 +30,7 @@ class Peer:
     prepare: Callable[[Pixels, Pixels, float], Call]  # photo, mask, radius in pixels
     border: str  # its rule outside the frame, as numpy.pad names it
     bound: Error  # so loose that its own inaccuracy passes and a wrong call does not
+    device: str = "cpu"
 
 
 def opencv_gaussian(photo: Pixels, mask: Pixels, r: float) -> Call:
@@ -66,6 +67,13 @@ def opencv_stack(photo: Pixels, mask: Pixels, r: float) -> Call:
     return lambda: paste(photo, cv2.stackBlur(photo, (2 * k + 1, 2 * k + 1)), mask)
 
 
+def opencv_box(photo: Pixels, mask: Pixels, r: float) -> Call:
+    import cv2
+
+    k = round((math.sqrt(12 * r * r + 1) - 1) / 2)  # 2 k + 1 pixels in a row have the variance (k^2 + k) / 3: r^2
+    return lambda: paste(photo, cv2.blur(photo, (2 * k + 1, 2 * k + 1)), mask)
+
+
 def paste(photo: Pixels, blurred: Any, mask: Pixels) -> Any:
     """Blend by OpenCV: one threaded pass."""
     import cv2
@@ -100,15 +108,60 @@ def vips_gaussian_precise(photo: Pixels, mask: Pixels, r: float) -> Call:
     return vips_gaussian(photo, mask, r, min_ampl=0.001, precision="float")
 
 
+def scipy_gaussian(photo: Pixels, mask: Pixels, r: float) -> Call:
+    from scipy.ndimage import gaussian_filter
+
+    return lambda: blend(photo, gaussian_filter(photo.astype(np.float32), (r, r, 0), mode="mirror"), mask)
+
+
+def scipy_disk(photo: Pixels, mask: Pixels, r: float) -> Call:
+    from scipy import fft, signal
+
+    kernel = reference.disk_kernel(r).astype(np.float32)[..., None]
+    reach = [(n // 2, n // 2) for n in kernel.shape]
+    threads = cpu_threads()
+
+    def call() -> Any:
+        with fft.set_workers(threads):
+            padded = np.pad(photo.astype(np.float32), reach, mode="reflect")
+            return blend(photo, signal.fftconvolve(padded, kernel, "valid", axes=(0, 1)), mask)
+
+    return call
+
+
+def skimage_gaussian(photo: Pixels, mask: Pixels, r: float) -> Call:
+    from skimage.filters import gaussian
+
+    how = {"sigma": r, "mode": "mirror", "channel_axis": -1, "preserve_range": True}
+    return lambda: blend(photo, gaussian(photo.astype(np.float32), **how), mask)
+
+
+def blend(photo: Pixels, blurred: Any, mask: Pixels) -> Any:
+    """Blend by NumPy, in float32 and in place, and round."""
+    alpha = mask[..., None] * np.float32(1 / 255)
+    blurred += alpha * (photo - blurred)
+    return np.clip(np.rint(blurred, out=blurred), 0, 255, out=blurred).astype(np.uint8)
+
+
+def cpu_threads() -> int:
+    import numba
+
+    return numba.get_num_threads()
+
+
 FAITHFUL, ROUGH = Error(1.5, 55), Error(40, 43)
 
 PEERS = (
     Peer("OpenCV GaussianBlur u8", "cv2", "gaussian", opencv_gaussian, "reflect", Error(5, 50)),
     Peer("OpenCV GaussianBlur f32", "cv2", "gaussian", opencv_gaussian_float, "reflect", FAITHFUL),
     Peer("OpenCV stackBlur u8", "cv2", "gaussian", opencv_stack, "edge", ROUGH),
+    Peer("OpenCV blur (box) u8", "cv2", "gaussian", opencv_box, "reflect", Error(90, 35)),
     Peer("Pillow GaussianBlur", "PIL", "gaussian", pillow_gaussian, "edge", ROUGH),
     Peer("libvips gaussblur", "pyvips", "gaussian", vips_gaussian, "edge", ROUGH),
     Peer("libvips gaussblur .001 float", "pyvips", "gaussian", vips_gaussian_precise, "edge", FAITHFUL),
+    Peer("SciPy gaussian_filter f32", "scipy", "gaussian", scipy_gaussian, "reflect", FAITHFUL),
+    Peer("scikit-image gaussian f32", "skimage", "gaussian", skimage_gaussian, "reflect", FAITHFUL),
     Peer("OpenCV filter2D u8", "cv2", "bokeh", opencv_disk, "reflect", FAITHFUL),
     Peer("OpenCV filter2D f32", "cv2", "bokeh", opencv_disk_float, "reflect", FAITHFUL),
+    Peer("SciPy fftconvolve f32", "scipy", "bokeh", scipy_disk, "reflect", FAITHFUL),
 )

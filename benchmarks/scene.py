@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ Pixels = NDArray[np.uint8]
 CENTRE, AXES, SOFT = (0.55, 0.5), (0.38, 0.2), 0.04  # of the subject's ellipse, in heights and widths; its soft rim
 WARM, COLD = np.float32([1.7, 1.1, 0.8]), np.float32([0.7, 0.85, 1.1])  # the subject's tint and the street's
 LAMPS = 150
+DRAWN = 24  # megapixels
 
 
 def size_of(megapixels: float) -> tuple[int, int]:
@@ -38,6 +40,22 @@ def scene(height: int, width: int) -> Pixels:
         lit = np.clip(radius + 0.5 - np.hypot(y - row, x - column), 0, 1)[..., None].astype(np.float32)
         window += lit * (rng.uniform(0.8, 1.1, 3).astype(np.float32) - window)
     return np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def enlarged(height: int, width: int) -> Pixels:
+    """Return `scene`; above DRAWN megapixels one of that size, enlarged, for drawing needs forty times its memory."""
+    share = math.sqrt(min(DRAWN * 1e6 / (height * width), 1))
+    if share == 1:
+        return scene(height, width)
+    drawn = Image.fromarray(scene(round(height * share), round(width * share)))
+    return np.asarray(drawn.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def as_type(picture: Pixels, dtype: str) -> NDArray[Any]:
+    """Return an 8-bit picture as another of the types that gpublur takes."""
+    if dtype == "uint8":
+        return picture
+    return picture * np.uint16(257) if dtype == "uint16" else (picture / np.float32(255)).astype(dtype)
 
 
 def ellipse(height: int, width: int) -> Pixels:

@@ -1,65 +1,91 @@
-"""Print a result of pytest-benchmark as a Markdown table: ``python -m benchmarks.table RESULT.json``."""
+"""The records of the suite as Markdown: ``python -m benchmarks.table RESULT.json``."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-HEAD = ("job", "radius", "who", "median ms", "IQR", "rounds", "MP/s", "GB/s", "max LSB", "PSNR dB", "times gpublur's")
-OURS = "gpublur high"
+Record = dict[str, Any]  # what one benchmark was, and its times
+
+HEAD = ("job", "photo", "radius", "who", "median ms", "IQR", "rounds", "MP/s", "of copy", "largest error, 1/255",
+        "PSNR dB", "times gpublur's")  # fmt: skip
+TEXT = ("job", "photo", "who")
+OURS = ("gpublur high", "gpublur")
 
 
-def lines(result: dict[str, Any]) -> Iterator[str]:
-    rows = [(bench["extra_info"], bench["stats"]) for bench in result["benchmarks"]]
-    if not rows:
+def records(result: dict[str, Any]) -> list[Record]:
+    """Return what pytest-benchmark's JSON holds, as flat records in the order of their jobs and radii."""
+    found = [
+        {"batch": 1, "dtype": "uint8", "of_copy": None} | b["extra_info"] | b["stats"] for b in result["benchmarks"]
+    ]
+    if not found:
         raise SystemExit("no benchmark in this file: all were skipped")
-    yield machine(rows[0][0], result["datetime"])
-    yield ""
-    yield row(HEAD)
-    yield row("---" if name in HEAD[:3] and name != "radius" else "--:" for name in HEAD)
-    ours = {place(info): stats["median"] for info, stats in rows if info["who"] == OURS}
-    jobs = list(dict.fromkeys(info["job"] for info, _ in rows))
-    for info, stats in sorted(rows, key=lambda r: (jobs.index(r[0]["job"]), r[0]["radius"] or 0, r[1]["median"])):
-        yield row(cells(info, stats, ours.get(place(info))))
+    jobs = list(dict.fromkeys(one["job"] for one in found))
+    return sorted(found, key=lambda r: (jobs.index(r["job"]), case(r)[1:], r["median"]))
 
 
-def place(info: dict[str, Any]) -> tuple[str, float | None]:
+def case(one: Record) -> tuple[Any, ...]:
     """What is compared with each other."""
-    return info["job"], info["radius"]
+    return one["job"], one["batch"], one["dtype"], one["megapixels"], one["radius"] or 0
 
 
-def cells(info: dict[str, Any], stats: dict[str, Any], ours: float | None) -> Iterator[str]:
-    seconds, error = stats["median"], info["error"]
-    yield info["job"]
-    yield "" if info["radius"] is None else f"{info['radius']:g}"
-    yield info["who"]
+def lines(result: dict[str, Any], head: tuple[str, ...] = HEAD, jobs: Iterable[str] | None = None) -> Iterator[str]:
+    """Yield a table of some jobs, or all, with the columns of ``head``."""
+    found = records(result)
+    ours = {case(one): one["median"] for one in found if one["who"] in OURS}
+    yield row(head)
+    yield row("---" if name in TEXT else "--:" for name in head)
+    for one in found:
+        if jobs is None or one["job"] in jobs:
+            cells = dict(zip(HEAD, columns(one, ours.get(case(one))), strict=True))
+            yield row(cells[name] for name in head)
+
+
+def columns(one: Record, ours: float | None) -> Iterator[str]:
+    """Yield the cells of HEAD."""
+    seconds, error = one["median"], one["error"]
+    yield one["job"]
+    yield photo(one)
+    yield "" if one["radius"] is None else f"{one['radius']:g}"
+    yield one["who"]
     yield f"{1e3 * seconds:.1f}"
-    yield f"{1e3 * stats['iqr']:.1f}"
-    yield f"{stats['rounds']}"
-    yield f"{info['megapixels'] / seconds:.0f}"
-    yield f"{info['bytes'] / seconds / 1e9:.1f}" if info["bytes"] else ""
+    yield f"{1e3 * one['iqr']:.1f}"
+    yield f"{one['rounds']}"
+    yield f"{one['batch'] * one['megapixels'] / seconds:.0f}"
+    yield f"{one['of_copy']:.0%}" if one["of_copy"] else ""
     yield f"{error['max_lsb']:.2f}" if error else ""
     yield f"{error['psnr_db']:.1f}" if error else ""
-    yield "" if ours is None or info["who"] == OURS else f"{seconds / ours:.2f}"
+    yield "" if ours is None or one["who"] in OURS else f"{seconds / ours:.2f}"
 
 
-def machine(info: dict[str, Any], when: str) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in info["versions"].items())
-    size = f"{info['megapixels']:.3g} MP uint8 RGB"
-    return f"{size}; {info['cpu']}, {info['threads']} threads; commit {info['commit']}, {when[:10]}; {versions}."
+def photo(one: Record) -> str:
+    """Say which photos a record is of."""
+    times = f"{one['batch']} x " if one["batch"] > 1 else ""
+    kind = "" if one["dtype"] == "uint8" else f", {one['dtype']}"
+    return f"{times}{one['megapixels']:.3g} MP{kind}"
 
 
-def row(values: Any) -> str:
+def machine(result: dict[str, Any]) -> str:
+    """Say whose figures a result of the suite holds."""
+    one = records(result)[0]
+    versions = ", ".join(f"{name} {number}" for name, number in one["versions"].items() if number != "none")
+    copy = f"; a copy by all threads: {one['copy_gb_s']:.1f} GB/s" if "copy_gb_s" in one else ""
+    where = one.get("on", one["cpu"])
+    return f"{where}, {one['threads']} threads{copy}; commit {one['commit']}, {result['datetime'][:10]}; {versions}."
+
+
+def row(values: Iterable[str]) -> str:
     return f"| {' | '.join(values)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("result", type=Path, help="written by --benchmark-json")
-    print("\n".join(lines(json.loads(parser.parse_args().result.read_text()))))
+    result = json.loads(parser.parse_args().result.read_text())
+    print("\n".join([machine(result), "", *lines(result)]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from gpublur import optics
 from gpublur.edit import BlurSpec
 
 from .scene import Pixels
+from .test_road import BOUNDS
 
 RADII = (0.002, 0.01, 0.05)
 VERBS = (
@@ -57,17 +58,19 @@ def clock() -> float:
 @pytest.mark.benchmark(timer=clock)
 @pytest.mark.parametrize("radius", RADII)
 @pytest.mark.parametrize(("verb", "mode"), VERBS)
-def test_verb(verb, mode, radius, photo, mask, editor, road_error, measure):
-    error = road_error(mode, radius, "high")  # of the whole road; its bounds are asserted in test_road.py
+def test_verb(verb, mode, radius, centre, editor, place, road_error, measure):
+    if editor.device != "cpu":
+        pytest.skip("a verb on a GPU is its kernels: python -m benchmarks.gpu_check times each")
     timed = gpublur.Editor(device="cpu")
     timed.verbs = Stopwatch(editor.verbs, verb)
     before = clock()
-    timed.blur_background(photo, mode, radius, mask=mask)
+    timed.blur_background(centre.photo, mode, radius, mask=centre.mask)
     assert clock() > before, f"{verb} is not on the road of {mode}"
-    moved = least_bytes(verb, mode, radius, photo, mask)
     measure(
-        lambda: timed.blur_background(photo, mode, radius, mask=mask),
-        who="gpublur high", job=f"{verb} ({mode})", radius=radius, error=error, moved=moved,
+        lambda: timed.blur_background(centre.photo, mode, radius, mask=centre.mask),
+        who="gpublur high", job=f"{verb} ({mode})", radius=radius, megapixels=centre.megapixels,
+        error=road_error(mode, centre.pixels_of(radius)), bound=BOUNDS[mode, "high"],  # of the whole road
+        moved=least_bytes(verb, mode, radius, centre.photo, centre.mask),
     )  # fmt: skip
 
 

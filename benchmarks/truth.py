@@ -33,8 +33,10 @@ class Error(NamedTuple):
 
 
 def error(got: ArrayLike, want: NDArray[np.float64]) -> Error:
-    """Compare an 8-bit result with the truth in [0, 1]."""
-    shown = np.asarray(got) / 255
+    """Compare a result with the truth in [0, 1]; floats are rounded to 8 bits, as a screen would."""
+    shown = np.asarray(got)
+    white = np.iinfo(shown.dtype).max if shown.dtype.kind == "u" else 1
+    shown = np.rint(shown.astype(np.float64) * (255 / white)) / 255
     assert shown.shape == want.shape
     return Error(reference.max_lsb(shown, want), reference.psnr(shown, want))
 

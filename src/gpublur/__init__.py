@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     )
     from .editor import Editor
     from .functions import apply, blur_background, bokeh_blur, gaussian_blur, remove_background, segment
+    from .pipeline import Outcome, process
 
 __version__ = "0.1.0"
 
 # Loaded at first use, so that `import gpublur` brings in neither torch nor numba.
 _HOME = {
     "Editor": "editor",
+    **dict.fromkeys(("Outcome", "process"), "pipeline"),
     **dict.fromkeys(
         ("apply", "blur_background", "bokeh_blur", "gaussian_blur", "remove_background", "segment"), "functions"
     ),
@@ -43,6 +45,7 @@ __all__ = [
     "InvalidArgument",
     "ModelUnavailable",
     "NoSubject",
+    "Outcome",
     "PictureTooLarge",
     "PromptUnsupported",
     "Resize",
@@ -51,6 +54,7 @@ __all__ = [
     "blur_background",
     "bokeh_blur",
     "gaussian_blur",
+    "process",
     "remove_background",
     "segment",
 ]

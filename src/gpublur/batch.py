@@ -1,4 +1,4 @@
-"""Many files, one after the other: what is read, where it goes, and what failed."""
+"""Many files: what is read, where it goes, and what failed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from uuid import uuid4
 
 from . import codec
 from .codec import Photo
-from .edit import DeviceUnavailable, ImageFileError, InvalidArgument, ModelUnavailable
+from .edit import ImageFileError, InvalidArgument
+from .pipeline import overlap
 
 
 class Job(NamedTuple):
@@ -90,22 +91,29 @@ def check_destinations(destinations: Iterable[Path], *, overwrite: bool) -> None
             raise ImageFileError(f"{destination}: cannot be written: no permission to write in {folder}")
 
 
-def run(jobs: Iterable[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> list[Failure]:
-    """Do the ``jobs`` in order, each through ``work``, and return those that failed.
+def run(
+    jobs: Iterable[Job],
+    work: Callable[[Photo], Photo],
+    *,
+    quality: int = codec.QUALITY,
+    progress: Callable[[int], None] | None = None,
+) -> list[Failure]:
+    """Do the ``jobs``, several at a time, each through ``work``, and return those that failed, in the jobs' order.
 
-    The photos that ``work`` is given have the ``format`` that their results are written in.
+    The photos that ``work`` is given have the ``format`` that their results are written in. ``progress`` is called with
+    the number of jobs that are over.
 
     Whatever one picture raises ends only that picture, so that a night's work outlives the one nobody foresaw; but
     `DeviceUnavailable` and `ModelUnavailable`, from which no other picture would be spared, end the run.
     """
+
+    def one(job: Job) -> None:
+        photo = replace(codec.decode(job.source), format=codec.format_of(job.destination))
+        save(job.destination, codec.encode(work(photo), photo.format, quality=quality))
+
     failures = []
-    for job in jobs:
-        try:
-            photo = replace(codec.decode(job.source), format=codec.format_of(job.destination))
-            save(job.destination, codec.encode(work(photo), photo.format, quality=quality))
-        except (DeviceUnavailable, ModelUnavailable):
-            raise
-        except Exception as error:
+    for job, _, error in overlap(jobs, one, progress=progress):
+        if error is not None:
             reason = str(error) or type(error).__name__
             failures.append(Failure(job.source, reason.removeprefix(f"{job.source}: ")))
     return failures
@@ -167,9 +175,7 @@ def _pictures(path: Path, output: Path) -> Iterator[tuple[Path, Path]]:
 def _renamed(path: Path, format: str | None, alpha: bool) -> Path:
     """Return ``path`` with the suffix of the format that its result is written in."""
     own = codec.SUFFIXES.get(path.suffix.lower())
-    if format is None:
-        fits = own in codec.WRITTEN and (codec.FORMATS[own].alpha or not alpha)
-        format = own if own is not None and fits else "PNG"
+    format = format or codec.fitting(own, alpha=alpha)
     if own == format:
         return path
     stem = path.name if own is None else path.stem

@@ -1,16 +1,13 @@
-"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo | bench``."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
-import os
 import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +31,7 @@ from .edit import (
     number,
 )
 from .edit import color as check_color
+from .pipeline import usable_cpus
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
@@ -332,9 +330,8 @@ def doctor(ctx: click.Context) -> None:
     """Say what this machine can run, and why not the rest. Exit status 1 if it can run nothing."""
     from . import backends, segmentation
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     click.echo(f"gpublur {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    click.echo(f"{threads} CPU threads\n")
+    click.echo(f"{usable_cpus()} CPU threads\n")
     cupy = next((name for name in CUPY if _version(name) != _MISSING), "cupy")
     _table([("package", "version"), *((name, _version(name)) for name in (*PACKAGES, cupy))])
     click.echo()
@@ -354,22 +351,65 @@ def doctor(ctx: click.Context) -> None:
 @click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.26 by default.")
 def demo(output: Path, overwrite: bool, size: float | None) -> None:
     """Write a photo to try the other commands on: an astronaut's portrait (NASA, public domain) from scikit-image."""
-    from PIL import Image
-
     codec.check_written(codec.format_of(output), alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
+    batch.save(output, codec.encode(Photo(_astronaut(size)), codec.format_of(output)))
+
+
+@main.command()
+@click.argument("photo", required=False, type=_FILE)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
+@click.option(
+    "--size", type=click.FloatRange(0.01, 200), default=12, show_default=True, help="Megapixels without PHOTO."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, 3600), default=100, show_default=True, help="About, for everything."
+)
+@click.option("--json", "written", type=_FILE, help="Write the figures here.")
+@click.option("--plot", "plotted", type=_FILE, help="Draw throughput against radius here (.png, .svg, .pdf).")
+def bench(
+    photo: Path | None, device: str, model: str, size: float, seconds: float, written: Path | None, plotted: Path | None
+) -> None:
+    """Measure this machine: the blur at every radius, the model, file to file, beside a plain copy.
+
+    On PHOTO, or on the photo of `gpublur demo`. Takes about two minutes; leave the machine alone meanwhile.
+    """
+    from . import bench as benchmark
+
+    batch.check_destinations([path for path in (written, plotted) if path], overwrite=True)
+    if plotted:
+        try:
+            import matplotlib  # noqa: F401
+        except Exception as error:  # missing, or broken in whatever way
+            raise click.ClickException(
+                f"--plot needs matplotlib, which cannot be imported ({error}): pip install 'gpublur[bench]'"
+            ) from error
+    picture = Photo(_astronaut(size), "JPEG") if photo is None else codec.decode(photo)
+    if picture.format not in codec.WRITTEN:
+        picture.format = codec.fitting(None, alpha=False)
+    result = benchmark.run(picture, _editor(device, model), seconds)
+    about = result["machine"]
+    click.echo(f"{about['name']}, {about['threads']} CPU threads; {result['megapixels']:.3g} MP; ", nl=False)
+    click.echo(f"a copy reads and writes {result['copy_bytes_per_second'] / 1e9:.1f} GB/s\n")
+    _table(list(benchmark.table(result)))
+    if written:
+        batch.save(written, json.dumps(result, indent=1).encode())
+    if plotted:
+        benchmark.plot(result, plotted)
+
+
+def _astronaut(megapixels: float | None) -> Any:
+    """Return scikit-image's portrait, enlarged to so many megapixels, as pixels."""
     try:
         from skimage.data import astronaut
     except Exception as error:  # missing, or broken in whatever way
         raise click.ClickException(
             f"the demo photo comes with scikit-image, which cannot be imported ({error}): pip install 'gpublur[demo]'"
         ) from error
-    picture = Image.fromarray(astronaut())
-    if size is not None:
-        scale = math.sqrt(size * 1e6 / (picture.width * picture.height))
-        sides = math.ceil(picture.width * scale), math.ceil(picture.height * scale)
-        picture = picture.resize(sides, Image.Resampling.LANCZOS)
-    batch.save(output, codec.encode(Photo(np.asarray(picture)), codec.format_of(output)))
+    from .bench import enlarged
+
+    return astronaut() if megapixels is None else enlarged(astronaut(), megapixels)
 
 
 def _editor(device: str, model: str, text_model: str | None, keep: str | None = None, category: str = "general") -> Any:
@@ -416,9 +456,9 @@ def _json(path: Path) -> Any:
 
 def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> None:
     """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
-    bar = click.progressbar(jobs, file=sys.stderr) if len(jobs) > 1 else nullcontext(jobs)
-    with bar as todo:
-        failures = batch.run(todo, work, quality=quality)
+    hidden = len(jobs) == 1
+    with click.progressbar(length=len(jobs), file=sys.stderr, hidden=hidden) as bar:
+        failures = batch.run(jobs, work, quality=quality, progress=lambda _count: bar.update(1))
     if failures:
         lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
         raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")

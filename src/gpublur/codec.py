@@ -89,6 +89,11 @@ def format_of(path: Path) -> str:
         raise InvalidArgument(f"{path}: the name's suffix is not one of {', '.join(SUFFIXES)}") from None
 
 
+def fitting(format: str | None, *, alpha: bool) -> str:
+    """Return ``format`` if it can be written, with an ``alpha`` channel where that is so; else PNG."""
+    return format if format in WRITTEN and (FORMATS[format].alpha or not alpha) else "PNG"
+
+
 def check_written(format: str, *, alpha: bool) -> None:
     """Raise `InvalidArgument` unless ``format`` can be written, with an ``alpha`` channel where that is so."""
     choice("format", format, WRITTEN)

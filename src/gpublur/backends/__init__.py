@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from functools import cache
 from types import ModuleType
 
@@ -57,6 +58,13 @@ def choose(device: str) -> tuple[str, ModuleType]:
             _log_once(f"device='auto' took {name} ({description})" + "".join(f"; {why}" for why in refused))
             return name, backend
     raise DeviceUnavailable("no device can run here: " + "; ".join(refused))
+
+
+def share(callers: int) -> None:
+    """Leave the calling thread its share of the CPUs, where ``callers`` threads work at once."""
+    numba = sys.modules.get("numba")  # not loaded: nothing here runs on the CPU
+    if numba is not None:
+        numba.set_num_threads(max(numba.config.NUMBA_NUM_THREADS // callers, 1))  # of this thread alone
 
 
 @cache
