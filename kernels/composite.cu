@@ -149,27 +149,27 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
     bool subject = CUT, background = true;
     if (CUT || !__all_sync(ALL, masked ? mask.zero() : matte.flat && matte.value <= 0.f)) {
       bool some = false, lacking = false;
-      const auto found = [&](int k, float a) {
-        alpha[k] = a;
-        some = some || a > 0.f;
-        lacking = lacking || a < 1.f;
-      };
       if (masked || matte.flat) {
+        float a[QUAD];
 #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
-          if (lane * QUAD + i < n) found(lane * QUAD + i, masked ? mask.at(cover, i) : matte.value);
+          a[i] = masked ? mask.at(cover, i) : matte.value;
+          some = some || (a[i] > 0.f && i < n - lane * QUAD);
+          lacking = lacking || (a[i] < 1.f && i < n - lane * QUAD);
         }
+        *reinterpret_cast<float4*>(alpha + lane * QUAD) = make_float4(a[0], a[1], a[2], a[3]);
       } else {
-        const int start =
-            __shfl_sync(ALL, x0, 0);  // what comes of x0 itself is kept in registers, of which none are left
-        const Line coefficients = line_at(cover, z, y, start, start + n, line);
+        const Line coefficients = line_at(cover, z, y, x0, x0 + n, line);
 #pragma unroll 1
         for (int k = lane; k < n; k += WARP) {
           float rgb[3];
 #pragma unroll
           for (int c = 0; c < 3; ++c)
             rgb[c] = shown(from[k * PIXEL + (COLOURS == 3 ? c : 0) * photo.channel]);
-          found(k, alpha_at(cover, coefficients, x0 + k, rgb));
+          const float a = alpha_at(cover, coefficients, x0 + k, rgb);
+          alpha[k] = a;
+          some = some || a > 0.f;
+          lacking = lacking || a < 1.f;
         }
       }
       subject = CUT || __any_sync(ALL, some);

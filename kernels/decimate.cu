@@ -91,10 +91,11 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
                                         lowest + gridDim.z * photo.picture);
   };
   const bool masked = cover.kind == COVER_MASK;
-  Pixels next = {};  // loaded while the row before is worked on
+  constexpr bool AHEAD = sizeof(T) < 4;  // load a row while the one before is worked on; wider types lack the registers
+  Pixels next = {};
   MaskQuad next_mask = {};
   if (top < bottom) {
-    next = load();
+    if (AHEAD) next = load();
     if (masked) next_mask = load_mask(cover, at, inside);
   }
 
@@ -131,12 +132,12 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
     const int start = row * factor + grid.first, end = min(start + factor, bottom);
 #pragma unroll 1
     for (; y < end; ++y) {
-      const Pixels pixels = next;
+      const Pixels pixels = AHEAD ? next : load();
       const MaskQuad mask = next_mask;
+      from += photo.width * PIXEL;
+      at += photo.width;
       if (y + 1 < bottom) {
-        from += photo.width * PIXEL;
-        at += photo.width;
-        next = load();
+        if (AHEAD) next = load();
         if (masked) next_mask = load_mask(cover, at, inside);
       }
 

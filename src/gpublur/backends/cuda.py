@@ -147,11 +147,13 @@ def light(picture: Picture, linear: bool) -> Light:
     """Return the picture and how to decode it, to linear light or to display values."""
     height, width = picture.size
     channels, memory = picture.channels, picture.memory
-    table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
+    table: Table | None = None  # other types have too many values
+    if picture.dtype == "uint8":
+        table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
     channel = 0 if channels == 1 else height * width if picture.planar else 1
     photo = (
-        memory.address(picture.pixels), table.at["decode"], height * width * channels, channel, height, width,
-        1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
+        memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
+        width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
     )  # fmt: skip
     return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
 
@@ -425,7 +427,7 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     Returns
     -------
     weight : (k, ROWS) float32
-    half : (k,) int32
+    half : (2 * reach + ROWS,) int32
     start : (2 * reach + ROWS + 1,) int32
     """
     dense = np.zeros((spans.reach + 1, spans.half.max() + 1), np.float32)
@@ -435,10 +437,11 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     for q in range(-spans.reach, spans.reach + ROWS):
         rows = [dense[abs(q - i)] if abs(q - i) <= spans.reach else nothing for i in range(ROWS)]
         used = np.flatnonzero(np.any(rows, axis=0))
-        weights.append(np.stack(rows, axis=1)[used])
-        halves.append(used)
-        start.append(start[-1] + len(used))
-    return np.concatenate(weights), np.concatenate(halves).astype(np.int32), np.array(start, np.int32)
+        low, high = used[0], used[-1] + 1
+        weights.append(np.stack(rows, axis=1)[low:high])
+        halves.append(low)
+        start.append(start[-1] + high - low)
+    return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)
 
 
 _kept: OrderedDict[Any, Table] = OrderedDict()
