@@ -3,10 +3,12 @@
 //
 //   in    photo (pictures, H, W, C) or (pictures, C, H, W); cover; fields; blurred frame, or one colour instead of it
 //   out   a picture of the photo's size and type; its own alpha channel is copied
-//   launch  blocks of (32, warps): a warp does 256 pixels of a row; grid (columns, rows, pictures); shared memory as in cuda.py
+//   launch  blocks of (32, warps): a warp does RUN rows of a strip of 128 pixels; grid (columns, rows, pictures); shared
+//           memory as in cuda.py
 //   bytes per pixel  the photo and a full-size mask read once, the picture written once, 4 PLANES / factor^2 read from L2
 //
-// A row that is all foreground is copied; one that is all background never decodes, nor loads, the photo.
+// A row of a strip that is all foreground is copied; one that is all background never decodes, nor loads, the photo, and
+// is packed from registers. The rest, at the subject's edge, goes pixel by pixel.
 #include "cover.cuh"
 
 // Colours of subject and background around every place (docs/maths.md, colour fields), linear or as displayed.
@@ -21,17 +23,18 @@ struct Fields {
 // The blurred frame and (6)'s way up from it; without cells (null) B is `colour`. Pixel x lies in part (x + offset) %
 // factor of the cells from (x + offset) / factor - 2 on.
 struct Upsampling {
-  const void* cells;  // (pictures, rows + 2 border, columns + 2 border)
-  const float4* up;   // (factor,) weights of four cells, for each part
   float4 colour;
+  const void* cells;     // (pictures, rows + 2 border, columns + 2 border)
+  const float4* up;      // (factor,) weights of four cells, for each part
+  const float4* across;  // (factor, CELLS) weights in four neighbouring pixels, for each part that the first lies in
   int factor, offset;
   unsigned reciprocal;  // 2^32 / factor, rounded up
   int rows, columns, border;
 };
 
-constexpr int WIDE = 256;              // pixels of a warp's row; a lane does every 32nd: neighbours read neighbours
-constexpr int STRETCH = WIDE / 2 + 6;  // cells that they are interpolated from, at most
-constexpr int PARTS = 16;              // factor, at most
+constexpr int RUN = 16;    // rows of a warp
+constexpr int PARTS = 16;  // factor, at most
+constexpr int CELLS = 6;   // that four neighbouring pixels are interpolated from, at most
 
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)
 // B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers.
@@ -71,164 +74,219 @@ __device__ __forceinline__ void divide(const Fields& fields, int z, int y, int x
     cell.v[c] *= share;
 }
 
-template <class T, int COLOURS, bool CUT>
+template <class T, int COLOURS, int PIXEL, bool CUT>
 __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover, const Fields& fields,
                                           const Upsampling& frame, const Ink& ink, T* out) {
   constexpr int PLANES = COLOURS + 1;
+  using Sum = Cell<PLANES>;
+  using Pixels = Quad<T, COLOURS, PIXEL>;
   const int lane = threadIdx.x, warp = threadIdx.y, warps = blockDim.y, z = blockIdx.z;
   const int channels = COLOURS + (photo.opacity >= 0 ? 1 : 0), channels_out = CUT ? COLOURS + 1 : channels;
-  const int samples = cover.kind == COVER_GUIDED ? line_samples(cover, WIDE) : 0;
-  const int staged = segment_bytes(WIDE, sizeof(T), channels),
-            staged_out = segment_bytes(WIDE, sizeof(T), channels_out);
+  const int samples = cover.kind == COVER_GUIDED ? line_samples(cover, STRIP) : 0;
   const bool upsample = !CUT && frame.cells != nullptr && frame.factor > 1;
 
-  // Shared memory: the weights of the parts; then for each warp samples, a row of cells, alpha, pixels in and out.
+  // Shared memory: the weights of the parts; then for each warp samples, sums of cells, alpha, pixels.
   DYNAMIC_SHARED(float4, up);
-  float4* const line = up + PARTS + warp * samples;
-  Cell<PLANES>* const stretches = reinterpret_cast<Cell<PLANES>*>(up + PARTS + warps * samples);
-  Cell<PLANES>* const stretch = stretches + warp * STRETCH;
-  float* const alphas = reinterpret_cast<float*>(stretches + warps * STRETCH);
-  float* const alpha = alphas + warp * WIDE;
-  uint8_t* const buffer = reinterpret_cast<uint8_t*>(alphas + warps * WIDE) + warp * (staged + staged_out);
+  float4* const across = up + PARTS;
+  float4* const lines = across + PARTS * CELLS;
+  Sum* const all_sums = reinterpret_cast<Sum*>(lines + warps * samples);
+  float* const alphas = reinterpret_cast<float*>(all_sums + warps * SLOTS);
+  uint8_t* const buffers = reinterpret_cast<uint8_t*>(alphas + warps * STRIP);
+  float4* const line = lines + warp * samples;
+  Sum* const sums = all_sums + warp * SLOTS;
+  float* const alpha = alphas + warp * STRIP;
+  uint8_t* const buffer = buffers + warp * segment_bytes(STRIP, sizeof(T), channels_out);
   if (upsample) {
-    if (warp == 0 && lane < frame.factor) up[lane] = __ldg(frame.up + lane);
+    for (int i = warp * WARP + lane; i < frame.factor * CELLS; i += warps * WARP) {
+      across[i] = __ldg(frame.across + i);
+      if (i < frame.factor) up[i] = __ldg(frame.up + i);
+    }
     __syncthreads();
   }
 
-  const int x0 = blockIdx.x * WIDE, y = blockIdx.y * warps + warp, n = min(WIDE, photo.width - x0);
-  if (y >= photo.height) return;
-  const int64_t at = static_cast<int64_t>(y) * photo.width + x0;
-  const T* const from = static_cast<const T*>(photo.pixels) + z * photo.picture + at * photo.pixel;
-  const Segment<T> pixels = segment_at(buffer, from, photo.channel, photo.pixel, WIDE);
-  T* const to = out + z * ink.picture + at * ink.pixel;
-  const Segment<T> result = segment_at(buffer + staged, to, ink.channel, ink.pixel, WIDE);
+  const int x0 = blockIdx.x * STRIP, x = x0 + lane * QUAD, n = min(STRIP, photo.width - x0);
+  const int top = (blockIdx.y * warps + warp) * RUN, bottom = min(top + RUN, photo.height);
+  if (top >= bottom) return;
+  const Patch matte = patch(cover, z, top, bottom, x0, x0 + n);
+  const bool masked = cover.kind == COVER_MASK, alike = !CUT && ink.pixel == PIXEL;
+  const auto place = [&](int y) {  // of the lane's pixels, and of their mask, in the stack
+    return static_cast<int64_t>(z * photo.height + y) * photo.width + x;
+  };
+  const bool inside =
+      inside_array(place(top), place(bottom - 1), static_cast<int64_t>(gridDim.z) * photo.height * photo.width);
 
-  // What the row needs: the photo, unless all is background; the blur, unless all is foreground.
-  const CoverRow matte = cover_row(cover, z, y, x0, n, line);
-  bool photographed = matte.guide || matte.value > 0.f, blended = matte.flat && matte.value < 1.f;
-  if (!matte.guide && !matte.flat) {
-#pragma unroll 1
-    for (int k = lane; k < n; k += WARP) {
-      const float a = alpha_at(cover, matte, z, y, x0 + k, nullptr);
-      alpha[k] = a;
-      photographed = photographed || a > 0.f;
-      blended = blended || a < 1.f;
-    }
-  }
-  photographed = CUT || __any_sync(ALL, photographed);
-  if (photographed || channels > COLOURS) {
-    const T* const lowest = static_cast<const T*>(photo.pixels);
-    load_segment(pixels, from, photo.channel, channels, n, lowest, lowest + gridDim.z * photo.picture);
-    __syncwarp();
-  }
-  if (matte.guide) {
-#pragma unroll 1
-    for (int k = lane; k < n; k += WARP) {
-      float rgb[3];
-#pragma unroll
-      for (int c = 0; c < 3; ++c)
-        rgb[c] = shown(pixels.at(COLOURS == 3 ? c : 0, k));
-      const float a = alpha_at(cover, matte, z, y, x0 + k, rgb);
-      alpha[k] = a;
-      blended = blended || a < 1.f;
-    }
-  }
-
-  // Interpolate along y: one row of cells from four.
+  // The four rows of cells that a row of pixels is interpolated from, interpolated along x already.
   const int wide = frame.columns + 2 * frame.border;
   const auto cells = [&](int row) {  // the row of cells, from which the border's exist on every side
     const int64_t above = static_cast<int64_t>(z) * (frame.rows + 2 * frame.border) + frame.border + row;
-    return static_cast<const Cell<PLANES>*>(frame.cells) + above * wide + frame.border;
+    return static_cast<const Sum*>(frame.cells) + above * wide + frame.border;
   };
-  const int left = __umulhi(x0 + frame.offset, frame.reciprocal), phase = x0 + frame.offset - left * frame.factor;
-  const unsigned reciprocal = (frame.reciprocal >> 16) + 1;  // i * reciprocal >> 16 is i / factor for i < 4096
-  if (upsample && __any_sync(ALL, blended)) {
-    const int row = __umulhi(y + frame.offset, frame.reciprocal);
-    const float4 w = up[y + frame.offset - row * frame.factor];
-    const Cell<PLANES>* const four = cells(row - 2) + left - 2;
-    const int count = static_cast<int>(((phase + n - 1) * reciprocal) >> 16) + 4;
-#pragma unroll 1
-    for (int c = lane; c < count; c += WARP) {
-      Cell<PLANES> sum = {};
-      add(sum, w.x, load_cell(four + c));
-      add(sum, w.y, load_cell(four + wide + c));
-      add(sum, w.z, load_cell(four + 2 * wide + c));
-      add(sum, w.w, load_cell(four + 3 * wide + c));
-      store_cell(stretch + c, sum);
+  const int left = __umulhi(x + frame.offset, frame.reciprocal) - 2;
+  Sum ring[4][QUAD] = {};
+  int ringed = -4;  // the row of pixels' cells that they are for
+  if (!CUT && frame.cells == nullptr) {
+#pragma unroll
+    for (int i = 0; i < QUAD; ++i) {
+      ring[0][i].v[0] = frame.colour.x;
+      if (COLOURS == 3) ring[0][i].v[1] = frame.colour.y, ring[0][i].v[2] = frame.colour.z;
+      ring[0][i].v[COLOURS] = 1.f;
     }
   }
-  __syncwarp();
 
-  const auto behind = [&](int k) {  // B at pixel k
-    Cell<PLANES> b = {};
-    if (upsample) {
-      const int cell = ((phase + k) * reciprocal) >> 16;
-      const float4 w = up[phase + k - cell * frame.factor];
-      add(b, w.x, fetch_cell(stretch + cell));
-      add(b, w.y, fetch_cell(stretch + cell + 1));
-      add(b, w.z, fetch_cell(stretch + cell + 2));
-      add(b, w.w, fetch_cell(stretch + cell + 3));
-      divide<COLOURS>(fields, z, y, x0 + k, b);
-    } else if (!CUT && frame.cells != nullptr) {
-      b = load_cell(cells(y) + x0 + k);
-      divide<COLOURS>(fields, z, y, x0 + k, b);
-    } else {
-      b.v[0] = frame.colour.x;
-      if (COLOURS == 3) b.v[1] = frame.colour.y, b.v[2] = frame.colour.z;
-    }
-    return b;
-  };
-  T* to_k = result.first + lane * result.pixel;
-  if (!photographed) {
 #pragma unroll 1
-    for (int k = lane; k < n; k += WARP, to_k += WARP * result.pixel) {
-      const Cell<PLANES> b = behind(k);
+  for (int y = top; y < bottom; ++y) {
+    const T* const from =
+        static_cast<const T*>(photo.pixels) + z * photo.picture + (static_cast<int64_t>(y) * photo.width + x0) * PIXEL;
+    const auto load = [&]() {
+      const T* const lowest = static_cast<const T*>(photo.pixels);
+      return load_quad<T, COLOURS, PIXEL>(from + lane * QUAD * PIXEL, photo.channel, channels, inside, lowest,
+                                          lowest + gridDim.z * photo.picture);
+    };
+
+    // Alpha; does any pixel show the subject, or the background?
+    MaskQuad mask = {};
+    if (masked) mask = load_mask(cover, place(y), inside);
+    bool subject = CUT, background = true;
+    if (CUT || !__all_sync(ALL, masked ? mask.zero() : matte.flat && matte.value <= 0.f)) {
+      bool some = false, lacking = false;
+      if (masked || matte.flat) {
+        float a[QUAD];
 #pragma unroll
-      for (int c = 0; c < COLOURS; ++c)
-        put(to_k + c * result.channel, ink.encode ? encode(b.v[c]) : __saturatef(b.v[c]));
-    }
-  } else {
-    const T* from_k = pixels.first + lane * pixels.pixel;
-#pragma unroll 1
-    for (int k = lane; k < n; k += WARP, from_k += WARP * pixels.pixel, to_k += WARP * result.pixel) {
-      const float a = matte.flat ? matte.value : alpha[k];
-      if (a >= 1.f) {
-#pragma unroll
-        for (int c = 0; c < COLOURS; ++c)
-          to_k[c * result.channel] = from_k[c * pixels.channel];
+        for (int i = 0; i < QUAD; ++i) {
+          a[i] = masked ? mask.at(cover, i) : matte.value;
+          some = some || (a[i] > 0.f && i < n - lane * QUAD);
+          lacking = lacking || (a[i] < 1.f && i < n - lane * QUAD);
+        }
+        *reinterpret_cast<float4*>(alpha + lane * QUAD) = make_float4(a[0], a[1], a[2], a[3]);
       } else {
-        Cell<PLANES> b = behind(k);
-        if (CUT || a > 0.f) {
+        const Line coefficients = line_at(cover, z, y, x0, x0 + n, line);
+#pragma unroll 1
+        for (int k = lane; k < n; k += WARP) {
           float rgb[3];
 #pragma unroll
-          for (int c = 0; c < COLOURS; ++c)
-            rgb[c] = light(from_k[c * pixels.channel], photo.linear);
-          foreground<COLOURS>(fields, z, y, x0 + k, a, rgb);
-#pragma unroll
-          for (int c = 0; c < COLOURS; ++c)
-            b.v[c] = CUT ? rgb[c] : mix(b.v[c], rgb[c], a);
+          for (int c = 0; c < 3; ++c)
+            rgb[c] = shown(from[k * PIXEL + (COLOURS == 3 ? c : 0) * photo.channel]);
+          const float a = alpha_at(cover, coefficients, x0 + k, rgb);
+          alpha[k] = a;
+          some = some || a > 0.f;
+          lacking = lacking || a < 1.f;
         }
-#pragma unroll
-        for (int c = 0; c < COLOURS; ++c)
-          put(to_k + c * result.channel, ink.encode ? encode(b.v[c]) : __saturatef(b.v[c]));
       }
-      if (CUT) {
-        put(to_k + COLOURS * result.channel, channels > COLOURS ? a * shown(from_k[COLOURS * pixels.channel]) : a);
+      subject = CUT || __any_sync(ALL, some);
+      background = CUT || __any_sync(ALL, lacking);
+    }
+
+    const bool copied = !background && alike;
+    Sum sum[QUAD] = {};  // over the cells at the lane's pixels
+    if (!copied && !CUT) {
+      float4 w = make_float4(1.f, 0.f, 0.f, 0.f);
+      if (upsample) {
+        const int row = __umulhi(y + frame.offset, frame.reciprocal);
+#pragma unroll 1
+        for (ringed = max(ringed, row - 4); ringed < row; ++ringed) {
+#pragma unroll
+          for (int i = 0; i < QUAD; ++i)
+            ring[0][i] = ring[1][i], ring[1][i] = ring[2][i], ring[2][i] = ring[3][i], ring[3][i] = Sum{};
+          const Sum* const cell = cells(ringed + 2);
+          const float4* const parts = across + (x + frame.offset - (left + 2) * frame.factor) * CELLS;
+#pragma unroll 1
+          for (int j = 0; j < CELLS - (frame.factor > 2); ++j) {
+            const Sum c = load_cell(cell + min(left + j, frame.columns + frame.border - 1));
+            const float4 share = parts[j];
+            add(ring[3][0], share.x, c);
+            add(ring[3][1], share.y, c);
+            add(ring[3][2], share.z, c);
+            add(ring[3][3], share.w, c);
+          }
+        }
+        w = up[y + frame.offset - row * frame.factor];
+      } else if (!CUT && frame.cells != nullptr) {
+#pragma unroll
+        for (int i = 0; i < QUAD; ++i)
+          ring[0][i] = load_cell(cells(y) + min(x + i, photo.width - 1));
+      }
+#pragma unroll
+      for (int i = 0; i < QUAD; ++i) {
+        add(sum[i], w.x, ring[0][i]);
+        add(sum[i], w.y, ring[1][i]);
+        add(sum[i], w.z, ring[2][i]);
+        add(sum[i], w.w, ring[3][i]);
       }
     }
+    bool plain = !subject && alike;
+#pragma unroll
+    for (int i = 0; i < QUAD; ++i)
+      plain = plain && sum[i].v[COLOURS] >= fields.below;
+    T* const to = out + z * ink.picture + (static_cast<int64_t>(y) * photo.width + x0) * ink.pixel;
+    const Segment<T> result = segment_at(buffer, to, ink.channel, ink.pixel, STRIP);
+    if (copied) {
+      store_quad(result, load(), channels);
+    } else if (__all_sync(ALL, plain)) {
+      Pixels pixels = {};
+      if (channels > COLOURS) pixels = load();
+#pragma unroll
+      for (int i = 0; i < QUAD; ++i) {
+        const float share = __fdividef(1.f, fmaxf(sum[i].v[COLOURS], 1e-12f));
+#pragma unroll
+        for (int c = 0; c < COLOURS; ++c) {
+          const float v = sum[i].v[c] * share;
+          pixels.set(c, i, coded(ink.encode ? encode(v) : __saturatef(v), T()));
+        }
+      }
+      store_quad(result, pixels, channels);
+    } else {
+#pragma unroll
+      for (int i = 0; i < QUAD; ++i) {
+        if (!CUT) store_cell(sums + slot(lane * QUAD) + i, sum[i]);
+      }
+      __syncwarp();
+#pragma unroll 1
+      for (int k = lane; k < n; k += WARP) {
+        const T* const pixel = from + k * PIXEL;
+        T* const to_k = result.first + k * result.pixel;
+        const float share = subject ? alpha[k] : 0.f;
+        if (!CUT && share >= 1.f) {
+#pragma unroll
+          for (int c = 0; c < COLOURS; ++c)
+            to_k[c * result.channel] = pixel[c * photo.channel];
+        } else {
+          Sum b = {};
+          if (!CUT) {
+            b = fetch_cell(sums + slot(k));
+            divide<COLOURS>(fields, z, y, x0 + k, b);
+          }
+          if (CUT || share > 0.f) {
+            float rgb[3];
+#pragma unroll
+            for (int c = 0; c < COLOURS; ++c)
+              rgb[c] = light(pixel[c * photo.channel], photo.linear);
+            foreground<COLOURS>(fields, z, y, x0 + k, share, rgb);
+#pragma unroll
+            for (int c = 0; c < COLOURS; ++c)
+              b.v[c] = CUT ? rgb[c] : mix(b.v[c], rgb[c], share);
+          }
+#pragma unroll
+          for (int c = 0; c < COLOURS; ++c)
+            put(to_k + c * result.channel, ink.encode ? encode(b.v[c]) : __saturatef(b.v[c]));
+        }
+        if (CUT) {
+          put(to_k + COLOURS * result.channel,
+              channels > COLOURS ? share * shown(pixel[COLOURS * photo.channel]) : share);
+        } else if (channels > COLOURS) {
+          to_k[COLOURS * result.channel] = pixel[COLOURS * photo.channel];
+        }
+      }
+    }
+    __syncwarp();
+    store_segment(result, to, ink.channel, channels_out, n);
+    __syncwarp();  // before the next row overwrites the buffer
   }
-  if (!CUT && channels > COLOURS) {
-    for (int k = lane; k < n; k += WARP)
-      result.at(COLOURS, k) = pixels.at(COLOURS, k);
-  }
-  __syncwarp();
-  store_segment(result, to, ink.channel, channels_out, n);
 }
 
-#define ENTRY(T, NAME, COLOURS)                                                                                   \
-  extern "C" __global__ void __launch_bounds__(256, 3) composite_##NAME##_##COLOURS(                              \
+#define ENTRY(T, NAME, COLOURS, PIXEL)                                                                            \
+  extern "C" __global__ void __launch_bounds__(128, 3) composite_##NAME##_##COLOURS##_##PIXEL(                    \
       const Photo photo, const Cover cover, const Fields fields, const Upsampling frame, const Ink ink, T* out) { \
-    composite<T, COLOURS, false>(photo, cover, fields, frame, ink, out);                                          \
+    composite<T, COLOURS, PIXEL, false>(photo, cover, fields, frame, ink, out);                                   \
   }
 FOR_EVERY_PICTURE(ENTRY)
 #undef ENTRY
@@ -252,14 +310,18 @@ __device__ __forceinline__ void alpha(const Photo& photo, const Cover& cover, fl
   out[index] = opacity ? a * shown(pixel[photo.opacity * photo.channel]) : a;
 }
 
-#define ENTRY(T, NAME)                                                                                            \
-  extern "C" __global__ void __launch_bounds__(256, 2) cutout_##NAME(                                             \
+#define CUTOUT(T, NAME, PIXEL)                                                                                    \
+  extern "C" __global__ void __launch_bounds__(128, 3) cutout_##NAME##_##PIXEL(                                   \
       const Photo photo, const Cover cover, const Fields fields, const Upsampling frame, const Ink ink, T* out) { \
-    composite<T, 3, true>(photo, cover, fields, frame, ink, out);                                                 \
-  }                                                                                                               \
-  extern "C" __global__ void __launch_bounds__(256)                                                               \
-      alpha_##NAME(const Photo photo, const Cover cover, float* out, int opacity) {                               \
-    alpha<T>(photo, cover, out, opacity);                                                                         \
+    composite<T, 3, PIXEL, true>(photo, cover, fields, frame, ink, out);                                          \
+  }
+#define ENTRY(T, NAME)                                                              \
+  CUTOUT(T, NAME, 1)                                                                \
+  CUTOUT(T, NAME, 3)                                                                \
+  CUTOUT(T, NAME, 4)                                                                \
+  extern "C" __global__ void __launch_bounds__(256)                                 \
+      alpha_##NAME(const Photo photo, const Cover cover, float* out, int opacity) { \
+    alpha<T>(photo, cover, out, opacity);                                           \
   }
 ENTRY(uint8_t, uint8)
 ENTRY(uint16_t, uint16)

@@ -63,50 +63,86 @@ __device__ __forceinline__ float affine(const float4& c, const float* rgb) {
   return fmaf(c.x, rgb[0], fmaf(c.y, rgb[1], fmaf(c.z, rgb[2], c.w)));
 }
 
-// The matte along one row of pixels, for a warp. Coefficients are interpolated between rows once, into shared memory.
-struct CoverRow {
-  const float4* line;  // samples first .. of this row
-  int first;
-  bool flat;   // the matte is `value` all along: nothing needs to be loaded
-  bool guide;  // the matte needs the photo
+// The matte over some rows of a strip, for a warp: if it is flat it is `value` everywhere, and needs no look at a pixel.
+struct Patch {
+  bool flat;
   float value;
 };
 
-// Samples that a run of n pixels needs (the host's twin: cuda.py).
+__device__ __forceinline__ Patch patch(const Cover& cover, int z, int top, int bottom, int left, int right) {
+  if (cover.kind != COVER_GUIDED) return {cover.kind == COVER_NONE, 0.f};
+  const float4* const grid = cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns;
+  const int low = between(fmaf(cover.down, top, cover.top), cover.rows).low,
+            high = between(fmaf(cover.down, bottom - 1, cover.top), cover.rows).high,
+            first = between(fmaf(cover.across, left, cover.left), cover.columns).low,
+            last = between(fmaf(cover.across, right - 1, cover.left), cover.columns).high;
+  const float start = __ldg(&grid[static_cast<int64_t>(low) * cover.columns + first].w);
+  bool flat = true;
+#pragma unroll 1
+  for (int i = low; i <= high; ++i) {
+#pragma unroll 1
+    for (int j = first + threadIdx.x; j <= last; j += WARP) {
+      const float4 c = __ldg(grid + static_cast<int64_t>(i) * cover.columns + j);
+      flat = flat && c.x == 0.f && c.y == 0.f && c.z == 0.f && c.w == start;
+    }
+  }
+  return {__all_sync(ALL, flat) != 0, __saturatef(start)};
+}
+
+// Guided coefficients along a row of a strip, interpolated between the samples' rows once, into shared memory.
+struct Line {
+  const float4* samples;
+  int first;
+};
+
+// Samples that n pixels need (the host's twin: cuda.py).
 __device__ __forceinline__ int line_samples(const Cover& cover, int n) {
   return static_cast<int>(n * cover.across) + 3;
 }
 
-__device__ __forceinline__ CoverRow cover_row(const Cover& cover, int z, int y, int x, int n, float4* line) {
-  if (cover.kind == COVER_NONE) return {line, 0, true, false, 0.f};
-  if (cover.kind == COVER_MASK) return {line, 0, false, false, 0.f};
+__device__ __forceinline__ Line line_at(const Cover& cover, int z, int y, int left, int right, float4* to) {
   const float4* const grid = cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns;
   const Between row = between(fmaf(cover.down, y, cover.top), cover.rows);
-  const int first = between(fmaf(cover.across, x, cover.left), cover.columns).low;
-  const int last = between(fmaf(cover.across, x + n - 1, cover.left), cover.columns).high;
-  const float start = __ldg(&grid[static_cast<int64_t>(row.low) * cover.columns + first].w);
-  bool flat = true;
+  const int first = between(fmaf(cover.across, left, cover.left), cover.columns).low,
+            last = between(fmaf(cover.across, right - 1, cover.left), cover.columns).high;
+  const float4* const above = grid + static_cast<int64_t>(row.low) * cover.columns;
+  const float4* const below = grid + static_cast<int64_t>(row.high) * cover.columns;
+  __syncwarp();  // the row before has been read
 #pragma unroll 1
-  for (int i = first + threadIdx.x; i <= last; i += WARP) {
-    const float4 c = mix(__ldg(grid + static_cast<int64_t>(row.low) * cover.columns + i),
-                         __ldg(grid + static_cast<int64_t>(row.high) * cover.columns + i), row.t);
-    line[i - first] = c;
-    flat = flat && c.x == 0.f && c.y == 0.f && c.z == 0.f && c.w == start;
-  }
+  for (int i = first + threadIdx.x; i <= last; i += WARP)
+    to[i - first] = mix(__ldg(above + i), __ldg(below + i), row.t);
   __syncwarp();
-  flat = __all_sync(ALL, flat);
-  return {line, first, flat, !flat, __saturatef(start)};
+  return {to, first};
 }
 
-// Alpha at pixel x of the row; rgb are its display values, which matter only where row.guide says so.
-__device__ __forceinline__ float alpha_at(const Cover& cover, const CoverRow& row, int z, int y, int x,
-                                          const float* rgb) {
-  if (row.flat) return row.value;
-  if (row.guide) {  // interpolated after the product, which is the same and takes fewer registers
-    const Between column = between(fmaf(cover.across, x, cover.left), cover.columns);
-    const float low = affine(row.line[column.low - row.first], rgb),
-                high = affine(row.line[column.high - row.first], rgb);
-    return __saturatef(mix(low, high, column.t));
+// Alpha at pixel x of the line; rgb are its display values.
+__device__ __forceinline__ float alpha_at(const Cover& cover, const Line& line, int x, const float* rgb) {
+  const Between column = between(fmaf(cover.across, x, cover.left), cover.columns);
+  // Interpolated after the product, which is the same and takes fewer registers.
+  return __saturatef(mix(affine(line.samples[column.low - line.first], rgb),
+                         affine(line.samples[column.high - line.first], rgb), column.t));
+}
+
+// A mask of the picture's size at a lane's pixels, as it is stored.
+struct MaskQuad {
+  Codes<float, QUAD> codes;  // or as many bytes in the first word, and nothing in the rest
+  __device__ __forceinline__ bool zero() const {
+    return (codes.word[0] | codes.word[1] | codes.word[2] | codes.word[3]) == 0;
   }
-  return mask_value(cover, (static_cast<int64_t>(z) * cover.rows + y) * cover.columns + x);
+  __device__ __forceinline__ float at(const Cover& cover, int i) const {
+    return cover.unit * (cover.bytes ? static_cast<float>(__byte_perm(codes.word[0], 0, 0x4440 | i)) : codes.at(i));
+  }
+};
+
+__device__ __forceinline__ MaskQuad load_mask(const Cover& cover, int64_t at, bool inside) {
+  const int64_t all = static_cast<int64_t>(gridDim.z) * cover.rows * cover.columns;
+  MaskQuad quad = {};
+  if (cover.bytes) {
+    const uint8_t* const mask = static_cast<const uint8_t*>(cover.mask);
+    quad.codes.word[0] = load_codes<uint8_t, QUAD>(mask + at, inside, mask, mask + all).word[0];
+  } else {
+    const float* const mask = static_cast<const float*>(cover.mask);
+    quad.codes = load_codes<float, QUAD>(mask + at, inside, mask, mask + all);
+  }
+  return quad;
 }

@@ -49,14 +49,28 @@ __device__ __forceinline__ float shown(uint16_t v) { return v * (1.f / 65535); }
 __device__ __forceinline__ float shown(__half v) { return __half2float(v); }
 __device__ __forceinline__ float shown(float v) { return v; }
 
-__device__ __forceinline__ void put(uint8_t* to, float v) {
-  *to = static_cast<uint8_t>(__float2uint_rz(fmaf(v, 255.f, 0.5f)));
+// Bits of a code value, and anything above them. Beside 2^23 a float has no place for fractions: the lowest bits are the
+// integer, with fewer instructions than a conversion.
+__device__ __forceinline__ uint32_t coded(float v, uint8_t) { return __float_as_uint(fmaf(v, 255.f, 8388608.f)); }
+__device__ __forceinline__ uint32_t coded(float v, uint16_t) { return __float_as_uint(fmaf(v, 65535.f, 8388608.f)); }
+__device__ __forceinline__ uint32_t coded(float v, __half) { return __half_as_ushort(__float2half_rn(v)); }
+__device__ __forceinline__ uint32_t coded(float v, float) { return __float_as_uint(v); }
+
+__device__ __forceinline__ uint8_t from_bits(uint32_t bits, uint8_t) { return static_cast<uint8_t>(bits); }
+__device__ __forceinline__ uint16_t from_bits(uint32_t bits, uint16_t) { return static_cast<uint16_t>(bits); }
+__device__ __forceinline__ __half from_bits(uint32_t bits, __half) {
+  return __ushort_as_half(static_cast<unsigned short>(bits));
 }
-__device__ __forceinline__ void put(uint16_t* to, float v) {
-  *to = static_cast<uint16_t>(__float2uint_rz(fmaf(v, 65535.f, 0.5f)));
+__device__ __forceinline__ float from_bits(uint32_t bits, float) { return __uint_as_float(bits); }
+__device__ __forceinline__ uint32_t to_bits(uint8_t v) { return v; }
+__device__ __forceinline__ uint32_t to_bits(uint16_t v) { return v; }
+__device__ __forceinline__ uint32_t to_bits(__half v) { return __half_as_ushort(v); }
+__device__ __forceinline__ uint32_t to_bits(float v) { return __float_as_uint(v); }
+
+template <class T>
+__device__ __forceinline__ void put(T* to, float v) {
+  *to = from_bits(coded(v, T()), T());
 }
-__device__ __forceinline__ void put(__half* to, float v) { *to = __float2half_rn(v); }
-__device__ __forceinline__ void put(float* to, float v) { *to = v; }
 
 // ---- (2): sRGB, IEC 61966-2-1. Powers by the fast base-2 logarithm and exponential: 2e-6 of full scale.
 
@@ -81,31 +95,112 @@ __device__ __forceinline__ float luminance(const float* rgb) {
   return fmaf(0.2126f, rgb[0], fmaf(0.7152f, rgb[1], 0.0722f * rgb[2]));
 }
 
+// ---- Pixels in registers: a lane has QUAD neighbours of a row, loaded as the aligned words of 32 bits that they lie in.
+
+constexpr int QUAD = 4;
+constexpr int STRIP = QUAD * WARP;  // pixels of a warp
+
+// Where a pixel's sums stand in a row in shared memory: with gaps, so that lanes which store four each, or read every
+// eighth, do not meet in one bank.
+__device__ __forceinline__ int slot(int pixel) { return pixel + pixel / 8; }
+constexpr int SLOTS = STRIP + STRIP / 8;
+
+// N code values that lie one behind the other; which, is a constant once loops are unrolled.
+template <class T, int N>
+struct Codes {
+  uint32_t word[N * sizeof(T) / 4];
+  __device__ __forceinline__ uint32_t bits(int k) const {
+    constexpr int size = sizeof(T), each = 4 / size;  // a word holds
+    return size == 4 ? word[k]
+                     : __byte_perm(word[k / each], 0, size == 2 ? (k % each ? 0x4432 : 0x4410) : 0x4440 | k % each);
+  }
+  __device__ __forceinline__ T at(int k) const { return from_bits(bits(k), T()); }
+  __device__ __forceinline__ void set(int k, uint32_t bits) {
+    constexpr int size = sizeof(T), each = 4 / size;
+    constexpr unsigned BYTE[] = {0x3214, 0x3240, 0x3410, 0x4210};
+    uint32_t& to = word[k / each];
+    to = size == 4 ? bits : __byte_perm(to, bits, size == 1 ? BYTE[k % 4] : k % 2 ? 0x5410 : 0x3254);
+  }
+};
+
+// Load them. The words reach 3 bytes further at most: where that may be outside the array [lowest, highest), one by one.
+template <class T, int N>
+__device__ __forceinline__ Codes<T, N> load_codes(const T* from, bool inside, const T* lowest, const T* highest) {
+  constexpr int WORDS = N * sizeof(T) / 4;
+  Codes<T, N> codes = {};
+  if (inside) {
+    const uint64_t address = reinterpret_cast<uint64_t>(from);
+    const uint32_t* const words = reinterpret_cast<const uint32_t*>(address & ~uint64_t{3});
+    const int shift = static_cast<int>(address & 3) * 8;
+    uint32_t low = __ldg(words);
+#pragma unroll
+    for (int i = 0; i < WORDS; ++i) {
+      const uint32_t high = i + 1 < WORDS || sizeof(T) < 4 ? __ldg(words + i + 1) : 0;
+      codes.word[i] = static_cast<uint32_t>((static_cast<uint64_t>(high) << 32 | low) >> shift);
+      low = high;
+    }
+  } else {
+    const int64_t before = lowest - from, behind = highest - from;  // elements
+    const int begin = before > 0 ? before < N ? static_cast<int>(before) : N : 0,
+              end = behind < N ? behind > 0 ? static_cast<int>(behind) : 0 : N;
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      if (k >= begin && k < end) {
+        codes.word[k * sizeof(T) / 4] |= to_bits(__ldg(from + k)) << 8 * (k * sizeof(T) % 4);
+      }
+    }
+  }
+  return codes;
+}
+
+// Whether words may be loaded for a lane's pixels `first` up to `last`, as they are numbered in an array of `all` pixels.
+__device__ __forceinline__ bool inside_array(int64_t first, int64_t last, int64_t all) {
+  return __all_sync(ALL, first >= QUAD && last + 2 * QUAD <= all);
+}
+
+// A lane's pixels: PIXEL channels interleaved, or planes (PIXEL 1) of COLOURS and maybe opacity.
+template <class T, int COLOURS, int PIXEL>
+struct Quad {
+  static constexpr int PLANES = PIXEL > 1 ? 1 : COLOURS == 3 ? 4 : 1;
+  Codes<T, QUAD * PIXEL> plane[PLANES];
+  __device__ __forceinline__ uint32_t bits(int channel, int i) const {
+    return PIXEL > 1 ? plane[0].bits(i * PIXEL + channel) : plane[channel % PLANES].bits(i);
+  }
+  __device__ __forceinline__ T at(int channel, int i) const { return from_bits(bits(channel, i), T()); }
+  __device__ __forceinline__ void set(int channel, int i, uint32_t bits) {
+    PIXEL > 1 ? plane[0].set(i * PIXEL + channel, bits) : plane[channel % PLANES].set(i, bits);
+  }
+};
+
+template <class T, int COLOURS, int PIXEL>
+__device__ __forceinline__ Quad<T, COLOURS, PIXEL> load_quad(const T* from, int64_t channel, int channels, bool inside,
+                                                             const T* lowest, const T* highest) {
+  using Pixels = Quad<T, COLOURS, PIXEL>;
+  Pixels pixels;
+#pragma unroll
+  for (int c = 0; c < Pixels::PLANES; ++c) {
+    if (c < COLOURS || c < channels) {
+      pixels.plane[c] = load_codes<T, QUAD * PIXEL>(from + c * channel, inside, lowest, highest);
+    }
+  }
+  return pixels;
+}
+
 // ---- Rows in shared memory: a warp copies the bytes of a row in aligned 16-byte words, whatever the row's own
 // alignment, because `at`, where its first byte goes, has the same place within a word; what it shares a word with is
 // overwritten up to 15 bytes before and behind.
 
 __device__ __forceinline__ int skew(const void* p) { return static_cast<int>(reinterpret_cast<uint64_t>(p) & 15); }
 
-// Load [from, from + bytes). Words that reach outside [lowest, highest) are read byte by byte.
-__device__ __forceinline__ void load_row(const uint8_t* from, int bytes, const uint8_t* lowest, const uint8_t* highest,
-                                         uint8_t* at) {
-  const int shift = skew(from);
-#pragma unroll 1
-  for (int i = 16 * static_cast<int>(threadIdx.x) - shift; i < bytes; i += 16 * WARP) {
-    if (from + i >= lowest && from + i + 16 <= highest) {
-      *reinterpret_cast<uint4*>(at + i) = __ldg(reinterpret_cast<const uint4*>(from + i));
-    } else {
-#pragma unroll 1
-      for (int k = max(i, 0); k < min(i + 16, bytes); ++k)
-        at[k] = __ldg(from + k);
-    }
-  }
-}
-
 // Store [to, to + bytes) and nothing else.
 __device__ __forceinline__ void store_row(uint8_t* to, int bytes, const uint8_t* at) {
   const int lane = threadIdx.x, shift = skew(to);
+  if (((shift | bytes) & 15) == 0) {
+#pragma unroll 1
+    for (int i = 16 * lane; i < bytes; i += 16 * WARP)
+      *reinterpret_cast<uint4*>(to + i) = *reinterpret_cast<const uint4*>(at + i);
+    return;
+  }
   const int head = min((16 - shift) & 15, bytes), tail = max(head, ((bytes + shift) & ~15) - shift);
 #pragma unroll 1
   for (int i = head + 16 * lane; i < tail; i += 16 * WARP) {
@@ -158,7 +253,7 @@ template <class T>
 struct Segment {
   T* first;
   int channel, pixel;  // elements from one channel, and from one pixel, to the next
-  __device__ __forceinline__ T& at(int c, int i) const { return first[c * channel + i * pixel]; }
+  int skew;            // bytes that the first pixel lies behind an aligned word
 };
 
 // Bytes from a plane of n pixels to the next, but for skew: whole words may overwrite 30 more than the plane has.
@@ -173,19 +268,9 @@ __device__ __forceinline__ int segment_bytes(int n, int size, int channels) {
 template <class T>
 __device__ __forceinline__ Segment<T> segment_at(uint8_t* buffer, const T* array, int64_t channel, int pixel, int n) {
   const int size = sizeof(T), apart = plane_bytes(n, size) + (static_cast<int>(channel) * size & 15);
-  return {reinterpret_cast<T*>(buffer + skew(array)), pixel > 1 ? 1 : apart / size, pixel};
+  return {reinterpret_cast<T*>(buffer + skew(array)), pixel > 1 ? 1 : apart / size, pixel, skew(array)};
 }
 
-template <class T>
-__device__ __forceinline__ void load_segment(const Segment<T>& segment, const T* array, int64_t channel, int channels,
-                                             int n, const T* lowest, const T* highest) {
-  const int rows = segment.pixel > 1 ? 1 : channels;
-  for (int c = 0; c < rows; ++c) {
-    load_row(reinterpret_cast<const uint8_t*>(array + c * channel), n * segment.pixel * static_cast<int>(sizeof(T)),
-             reinterpret_cast<const uint8_t*>(lowest), reinterpret_cast<const uint8_t*>(highest),
-             reinterpret_cast<uint8_t*>(segment.first + c * segment.channel));
-  }
-}
 template <class T>
 __device__ __forceinline__ void store_segment(const Segment<T>& segment, T* array, int64_t channel, int channels,
                                               int n) {
@@ -196,10 +281,37 @@ __device__ __forceinline__ void store_segment(const Segment<T>& segment, T* arra
   }
 }
 
-// One entry point for each type of code values and number of colours: KERNEL(name)(uint8_t, 3) is name_uint8_3.
+// A lane's pixels, PIXEL apart, into the strip's segment: words that two lanes share are made up by the second.
+template <class T, int COLOURS, int PIXEL>
+__device__ __forceinline__ void store_quad(const Segment<T>& segment, const Quad<T, COLOURS, PIXEL>& pixels,
+                                           int channels) {
+  using Pixels = Quad<T, COLOURS, PIXEL>;
+  constexpr int WORDS = QUAD * PIXEL * sizeof(T) / 4;
+#pragma unroll
+  for (int c = 0; c < Pixels::PLANES; ++c) {
+    if (c >= COLOURS && c >= channels) continue;
+    const int at = segment.skew + (c * segment.channel + static_cast<int>(threadIdx.x) * QUAD * PIXEL) * sizeof(T);
+    uint8_t* const buffer = reinterpret_cast<uint8_t*>(segment.first) - segment.skew;
+    uint32_t* const words = reinterpret_cast<uint32_t*>(buffer + (at & ~3));
+    const int shift = 32 - (at & 3) * 8;
+    uint32_t low = sizeof(T) < 4 ? __shfl_up_sync(ALL, pixels.plane[c].word[WORDS - 1], 1) : 0;
+#pragma unroll
+    for (int i = 0; i < WORDS; ++i) {
+      const uint32_t high = pixels.plane[c].word[i];
+      words[i] = static_cast<uint32_t>((static_cast<uint64_t>(high) << 32 | low) >> shift);
+      low = high;
+    }
+    if (sizeof(T) < 4 && threadIdx.x == WARP - 1 && shift < 32) words[WORDS] = low >> shift;
+  }
+}
+
+// One entry point for each type of code values, number of colours, and layout: elements from one pixel to the next, 1 where
+// the channels are planes. KERNEL(uint8_t, uint8, 3, 4)(name) is name_uint8_3_4, for 8-bit RGBA, interleaved.
 // clang-format off
-#define FOR_EVERY_PICTURE(KERNEL)                     \
-  KERNEL(uint8_t, uint8, 1) KERNEL(uint8_t, uint8, 3)    \
-  KERNEL(uint16_t, uint16, 1) KERNEL(uint16_t, uint16, 3) \
-  KERNEL(__half, float16, 1) KERNEL(__half, float16, 3)  \
-  KERNEL(float, float32, 1) KERNEL(float, float32, 3)
+#define FOR_EVERY_LAYOUT(KERNEL, T, NAME) \
+  KERNEL(T, NAME, 1, 1) KERNEL(T, NAME, 3, 1) KERNEL(T, NAME, 3, 3) KERNEL(T, NAME, 3, 4)
+#define FOR_EVERY_PICTURE(KERNEL)           \
+  FOR_EVERY_LAYOUT(KERNEL, uint8_t, uint8)   \
+  FOR_EVERY_LAYOUT(KERNEL, uint16_t, uint16) \
+  FOR_EVERY_LAYOUT(KERNEL, __half, float16)  \
+  FOR_EVERY_LAYOUT(KERNEL, float, float32)

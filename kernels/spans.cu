@@ -8,7 +8,8 @@
 //
 // Rows of cells become prefix sums in shared memory, some at a time; two of them give an interval of any width. The ROWS
 // results of a thread share those reads: step k says that row y + q of the frame counts in result i with weight[k].i for
-// the interval of half-width half[k]; the steps of q = -reach .. reach + ROWS - 1 are start[q + reach] up to the next start.
+// an interval; the steps of q = -reach .. reach + ROWS - 1 are start[q + reach] up to the next start, and their half-widths
+// half[q + reach] and the next larger ones.
 #include "pixel.cuh"
 
 constexpr int ROWS = 4, GROUPS = 8, TILE = 64;
@@ -90,13 +91,14 @@ __device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out,
     const int low = max(first, y - steps.reach), high = min(first + count, y + steps.reach + ROWS);
     for (int from = low; from < high; ++from) {
       const int q = from - y + steps.reach, start = __ldg(steps.start + q), stop = __ldg(steps.start + q + 1);
+      const int half = __ldg(steps.half + q);  // of the first step
       const Cell<PLANES>* const centre = line + (from - first) * (n + 1) + threadIdx.x + steps.reach;
+      const Cell<PLANES>*right = centre + half + 1, *left = centre - half;
 #pragma unroll 1
-      for (int k = start; k < stop; ++k) {
+      for (int k = start; k < stop; ++k, ++right, --left) {
         const float4 w = __ldg(steps.weight + k);
-        const int half = __ldg(steps.half + k);
-        Cell<PLANES> interval = fetch_cell(centre + half + 1);
-        add(interval, -1.f, fetch_cell(centre - half));
+        Cell<PLANES> interval = fetch_cell(right);
+        add(interval, -1.f, fetch_cell(left));
         add(sum[0], w.x, interval);
         add(sum[1], w.y, interval);
         add(sum[2], w.z, interval);

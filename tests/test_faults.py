@@ -39,28 +39,37 @@ FAULTS = {
     "missing barrier between tile and sums": (
         "matte.cu", "    tile[k] = v;\n  }\n  __syncthreads();", "    tile[k] = v;\n  }",
     ),
-    "a warp reads pixels that another lane has not loaded": (
-        "decimate.cu", "      __syncwarp();\n\n      const float2 share_y", "      const float2 share_y",
+    "a warp reads sums that another lane has not stored": (
+        "decimate.cu", "columns[i]);\n    __syncwarp();", "columns[i]);",
+    ),
+    "a warp reads samples that another lane has not interpolated": (
+        "cover.cuh", "row.t);\n  __syncwarp();", "row.t);",
+    ),
+    "a warp reads cells that another lane has not stored": (
+        "composite.cu", "sum[i]);\n      }\n      __syncwarp();", "sum[i]);\n      }",
     ),
     "a warp stores pixels that another lane has not written": (
-        "composite.cu", "  __syncwarp();\n  store_segment", "  store_segment",
+        "composite.cu", "    __syncwarp();\n    store_segment", "    store_segment",
     ),
     "barrier that some threads have left": ("spans.cu", "  Cell<PLANES> sum[ROWS] = {};", "  if (x >= columns) return;\n  Cell<PLANES> sum[ROWS] = {};"),
     "halo of the spans one cell short": ("spans.cu", "const int n = TILE + 2 * steps.reach;", "const int n = TILE + 2 * steps.reach - 1;"),
     "taps one row off": ("separable.cu", "w[0] = __ldg(tap + ROWS - 1)", "w[0] = __ldg(tap + ROWS)"),
     "halo of the guided filter": ("matte.cu", "% TILE_ACROSS - HALO;\n    float4 v", "% TILE_ACROSS - HALO + 1;\n    float4 v"),
-    "off by one in the span": ("spans.cu", "fetch_cell(centre + half + 1)", "fetch_cell(centre + half)"),
+    "off by one in the span": ("spans.cu", "*right = centre + half + 1,", "*right = centre + half,"),
     "off by one in the first pixel of a run": ("decimate.cu", "column * factor + grid.first;", "column * factor + grid.first + 1;"),
-    "last row of the frame left out": ("decimate.cu", "if (y >= grid.rows + grid.border)", "if (y >= grid.rows + grid.border - 2)"),
-    "last partial cell": ("decimate.cu", "x - left < n)", "x - left < n - 1)"),
-    "weights of the parts in reverse": ("composite.cu", "up[phase + k - cell", "up[frame.factor - 1 - phase - k + cell"),
-    "red for blue": ("decimate.cu", "code[c] = pixel[c * pixels.channel]", "code[c] = pixel[(2 - c) * pixels.channel]"),
-    "weight forgotten in one sum": ("decimate.cu", "light_here.v[c] *= w;", "light_here.v[c] *= c == 1 ? 1.f : w;"),
+    "last row of the frame left out": ("decimate.cu", "if (y >= grid.rows + grid.border ||", "if (y >= grid.rows + grid.border - 2 ||"),
+    "last partial cell": ("decimate.cu", "x + i >= right)", "x + i >= right - 1)"),
+    "weights of the parts in reverse": ("composite.cu", "up[y + frame.offset - row", "up[frame.factor - 1 - y - frame.offset + row"),
+    "red for blue": ("decimate.cu", "table[pixels.bits(c, i)", "table[pixels.bits(2 - c, i)"),
+    "weight forgotten in one sum": ("decimate.cu", "here.v[c] = light[c] * w;", "here.v[c] = light[c] * (c == 1 ? 1.f : w);"),
     "subject enters the blur": ("decimate.cu", "fmaf(-glow.steep,", "fmaf(-0.5f * glow.steep,"),
-    "highlights not boosted": ("decimate.cu", "lum > glow.low &&", "lum < glow.low &&"),
+    "highlights not boosted": ("decimate.cu", "lum[i] > glow.low", "lum[i] < glow.low - 9.f"),
     "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
     "background field upside down": ("cover.cuh", "fmaf(place.down, y, place.top)", "fmaf(-place.down, y, place.top)"),
     "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),
+    "sums handed to the wrong warp": ("decimate.cu", "handed + (warp + 1) * grid.cells", "handed + warp * grid.cells"),
+    "cells of a row kept for too long": ("composite.cu", "ringed = max(ringed, row - 4)", "ringed = max(ringed, row - 3)"),
+    "words that two lanes share": ("pixel.cuh", "pixels.plane[c].word[WORDS - 1], 1)", "pixels.plane[c].word[WORDS - 1], 2)"),
     "tails of rows": ("pixel.cuh", "if (tail + lane < bytes)", "if (tail + lane + 1 < bytes)"),
 }  # fmt: skip
 
@@ -71,8 +80,10 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lean") / "kernels"
     shutil.copytree(module.folder(), folder)
     header = (folder / "pixel.cuh").read_text()
-    start = header.index("#define FOR_EVERY_PICTURE(KERNEL)")
-    (folder / "pixel.cuh").write_text(header[:start] + "#define FOR_EVERY_PICTURE(KERNEL) KERNEL(uint8_t, uint8, 3)\n")
+    start = header.index("#define FOR_EVERY_LAYOUT(KERNEL, T, NAME)")
+    (folder / "pixel.cuh").write_text(
+        header[:start] + "#define FOR_EVERY_PICTURE(KERNEL) KERNEL(uint8_t, uint8, 3, 3)\n"
+    )
     for source in folder.glob("*.cu"):
         source.write_text(re.sub(r"^ENTRY\((1|(?!uint8)\w+, \w+)\)$", "", source.read_text(), flags=re.M))
     return folder

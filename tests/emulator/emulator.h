@@ -722,6 +722,11 @@ inline float __uint_as_float(unsigned v) { return emulator::bits_as<float>(v); }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __clz(int v) { return v ? __builtin_clz(v) : 32; }
 inline int __ffs(int v) { return __builtin_ffs(v); }
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned pick) {
+  unsigned out = 0;
+  for (int i = 0; i < 4; ++i) out |= ((uint64_t{b} << 32 | a) >> 8 * (pick >> 4 * i & 7) & 255) << 8 * i;
+  return out;
+}
 inline unsigned __umulhi(unsigned a, unsigned b) { return uint64_t{a} * b >> 32; }
 
 struct __half { _Float16 value; };

@@ -28,7 +28,9 @@ GPU, TORCH = True, "cuda"  # takes pictures that lie there, and whole batches; w
 
 WARP, WARPS = 32, 8
 SHARED = module.DEFAULT_SHARED
-WIDE, STRETCH, PARTS = 256, 134, 16  # of composite.cu
+RUN = 16  # rows of a warp, at least
+COMPOSING, PARTS, CELLS = 4, 16, 6  # of composite.cu; COMPOSING: warps
+QUAD, STRIP, SLOTS = 4, 128, 144  # of pixel.cuh
 COPIES = 8  # of decimate.cu
 ROWS, TILE, GROUPS = 4, 64, 8  # of spans.cu; ROWS of separable.cu as well
 HALO, ACROSS, DOWN, BLOCK = 8, 32, 8, 16  # of matte.cu
@@ -50,11 +52,11 @@ FIELDS = np.dtype(
 GLOW = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
 GRID = np.dtype(
     [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
-     ("border", "i4"), ("slabs", "i4"), ("each", "i4")], align=True,
+     ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,
 )  # fmt: skip
 UPSAMPLING = np.dtype(
-    [("cells", "u8"), ("up", "u8"), ("colour", "f4", 4), ("factor", "i4"), ("offset", "i4"), ("reciprocal", "u4"),
-     ("rows", "i4"), ("columns", "i4"), ("border", "i4"), ("unused", "i4", 2)], align=True,
+    [("colour", "f4", 4), ("cells", "u8"), ("up", "u8"), ("across", "u8"), ("factor", "i4"), ("offset", "i4"),
+     ("reciprocal", "u4"), ("rows", "i4"), ("columns", "i4"), ("border", "i4")], align=True,
 )  # fmt: skip  # a multiple of 16 bytes, as its float4 is aligned
 STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
 SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
@@ -145,11 +147,13 @@ def light(picture: Picture, linear: bool) -> Light:
     """Return the picture and how to decode it, to linear light or to display values."""
     height, width = picture.size
     channels, memory = picture.channels, picture.memory
-    table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
+    table: Table | None = None  # other types have too many values
+    if picture.dtype == "uint8":
+        table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
     channel = 0 if channels == 1 else height * width if picture.planar else 1
     photo = (
-        memory.address(picture.pixels), table.at["decode"], height * width * channels, channel, height, width,
-        1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
+        memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
+        width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
     )  # fmt: skip
     return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
 
@@ -254,17 +258,15 @@ def bands(plan: Plan, source: Light) -> Iterator[Light]:
 def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: Frames, band: Light) -> None:
     """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
     picture = source.picture
-    overlap, slabs = int(len(plan.down) > plan.factor), -(-8 // plan.factor)
-    each = max(1, min(8 // plan.factor, 2 if overlap else 8))
-    cells, size = WARP * each, np.dtype(picture.dtype).itemsize
-    run, sums = cells * plan.factor, (4 if overlap else 1) * cells * 4 * (source.colours + 1)
-    room = sums + 16 * samples(matte, run) + segment_bytes(run, size, picture.channels)
-    fixed = 16 * 8 + (256 * COPIES * 4 if size == 1 else 0)
-    warps = warps_for(fixed, room)
-    grid = (into.table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, each)
-    blocks = (-(-into.columns // (cells - overlap)), -(-into.rows // (warps * slabs - overlap)), picture.count)
+    overlap, slabs = int(len(plan.down) > plan.factor), -(-RUN // plan.factor)
+    cells = STRIP // plan.factor - overlap
+    fixed = 16 * 8 + (256 * COPIES * 4 if np.dtype(picture.dtype).itemsize == 1 else 0)
+    room = (SLOTS + overlap * cells) * 4 * (source.colours + 1) + 16 * samples(matte, STRIP)
+    warps = warps_for(WARPS, fixed, room)
+    grid = (into.table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, cells)
+    blocks = (-(-into.columns // cells), -(-into.rows // (warps * slabs - overlap)), picture.count)
     launch(
-        source, "decimate", f"decimate_{picture.dtype}_{source.colours}", blocks, (WARP, warps), fixed + warps * room,
+        source, "decimate", f"decimate_{kind(source)}", blocks, (WARP, warps), fixed + warps * room,
         source.photo, matte.cover, glow, np.array(grid, GRID), into.cells,
     )  # fmt: skip
 
@@ -303,26 +305,26 @@ def composite(source: Light, matte: Matte, plan: Plan, of: Frames, linear: bool,
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
     cells = source.picture.memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
     upsampling = (
-        cells,
-        of.table.at["up"],
-        (0, 0, 0, 0),
-        plan.factor,
-        offset(plan),
-        reciprocal(plan.factor),
-        *plan.grid,
-        BORDER,
-    )
-    put(f"composite_{source.picture.dtype}_{source.colours}", source, matte, upsampling, linear, out)
+        (0, 0, 0, 0), cells, of.table.at["up"], of.table.at["across"], plan.factor, offset(plan),
+        reciprocal(plan.factor), *plan.grid, BORDER,
+    )  # fmt: skip
+    put(f"composite_{kind(source)}", source, matte, upsampling, linear, out)
 
 
 def fill(source: Light, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
     """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (3,) linear."""
-    put(f"composite_{source.picture.dtype}_3", source, matte, (0, 0, (*colour, 0), 1, 0, 0, 0, 0, 0), True, out)
+    pixel = int(source.photo["pixel"])
+    put(f"composite_{source.picture.dtype}_3_{pixel}", source, matte, bare((*colour, 0)), True, out)
 
 
 def cutout(source: Light, matte: Matte, out: Any) -> None:
     """Write F and alpha, straight, into ``out`` of four channels."""
-    put(f"cutout_{source.picture.dtype}", source, matte, (0, 0, (0, 0, 0, 0), 1, 0, 0, 0, 0, 0), True, out)
+    put(f"cutout_{source.picture.dtype}_{int(source.photo['pixel'])}", source, matte, bare((0, 0, 0, 0)), True, out)
+
+
+def bare(colour: tuple[float, ...]) -> tuple[Any, ...]:
+    """Return what UPSAMPLING holds where there is no blur, but a colour."""
+    return colour, 0, 0, 0, 1, 0, 0, 0, 0, 0
 
 
 def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any) -> None:
@@ -336,13 +338,13 @@ def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], li
         linear,
     )
     size = np.dtype(picture.dtype).itemsize
-    staged = segment_bytes(WIDE, size, picture.channels) + segment_bytes(WIDE, size, channels)
-    each = 16 * samples(matte, WIDE) + STRETCH * 4 * (source.colours + 1) + 4 * WIDE + staged
-    warps = warps_for(16 * PARTS, each)
-    blocks = (-(-width // WIDE), -(-height // warps), picture.count)
+    each = 16 * samples(matte, STRIP) + SLOTS * 4 * 4 + 4 * STRIP + segment_bytes(STRIP, size, channels)
+    fixed = 16 * PARTS * (1 + CELLS)
+    warps = warps_for(COMPOSING, fixed, each)
+    blocks = (-(-width // STRIP), -(-height // (warps * RUN)), picture.count)
     launch(
-        source, "composite", entry, blocks, (WARP, warps), 16 * PARTS + warps * each,
-        source.photo, matte.cover, matte.fields, np.array((*upsampling, 0), UPSAMPLING), np.array(ink, INK), out,
+        source, "composite", entry, blocks, (WARP, warps), fixed + warps * each,
+        source.photo, matte.cover, matte.fields, np.array(upsampling, UPSAMPLING), np.array(ink, INK), out,
     )  # fmt: skip
 
 
@@ -357,6 +359,11 @@ def alpha(source: Light, matte: Matte, opacity: bool = False) -> Any:
     return out
 
 
+def kind(source: Light) -> str:
+    """Return how the entry points name a picture's type, colours and layout."""
+    return f"{source.picture.dtype}_{source.colours}_{int(source.photo['pixel'])}"
+
+
 def over(size: tuple[int, int], count: int) -> tuple[int, int, int]:
     """Return the grid of blocks of WARP x WARPS threads, one for each pixel."""
     return -(-size[1] // WARP), -(-size[0] // WARPS), count
@@ -367,9 +374,9 @@ def samples(matte: Matte, n: int) -> int:
     return int(np.float32(n) * matte.cover["place"][0]) + 3 if matte.cover["kind"] == GUIDED else 0
 
 
-def warps_for(fixed: int, each: int) -> int:
+def warps_for(most: int, fixed: int, each: int) -> int:
     """Return the warps of a block whose shared memory is ``fixed`` bytes, and ``each`` for every warp."""
-    return next((n for n in (WARPS, 4, 2) if fixed + n * each <= SHARED), 1)
+    return next((n for n in range(most, 1, -1) if fixed + n * each <= SHARED), 1)
 
 
 def segment_bytes(n: int, size: int, channels: int) -> int:
@@ -401,7 +408,13 @@ def tables(plan: Plan) -> dict[str, NDArray[Any]]:
     """Return the plan's arrays as the kernels read them."""
     # A pixel's weights stand where it is counted from the first of its four cells, which is so many cells before.
     part = (np.arange(plan.factor) + offset(plan)) % plan.factor
-    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": plan.up[np.argsort(part)]}
+    up = plan.up[np.argsort(part)]
+    across = np.zeros((plan.factor, CELLS, QUAD), np.float32)
+    if plan.factor > 1:
+        for first, pixel in np.ndindex(plan.factor, QUAD):
+            skipped, at = divmod(first + pixel, plan.factor)
+            across[first, skipped : skipped + up.shape[1], pixel] = up[at]
+    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": up, "across": across}
     if isinstance(plan.aperture, Taps):
         return found | {"taps": np.pad(plan.aperture.weights, ROWS - 1)}
     weight, half, start = steps(plan.aperture)
@@ -414,7 +427,7 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     Returns
     -------
     weight : (k, ROWS) float32
-    half : (k,) int32
+    half : (2 * reach + ROWS,) int32
     start : (2 * reach + ROWS + 1,) int32
     """
     dense = np.zeros((spans.reach + 1, spans.half.max() + 1), np.float32)
@@ -424,10 +437,11 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     for q in range(-spans.reach, spans.reach + ROWS):
         rows = [dense[abs(q - i)] if abs(q - i) <= spans.reach else nothing for i in range(ROWS)]
         used = np.flatnonzero(np.any(rows, axis=0))
-        weights.append(np.stack(rows, axis=1)[used])
-        halves.append(used)
-        start.append(start[-1] + len(used))
-    return np.concatenate(weights), np.concatenate(halves).astype(np.int32), np.array(start, np.int32)
+        low, high = used[0], used[-1] + 1
+        weights.append(np.stack(rows, axis=1)[low:high])
+        halves.append(low)
+        start.append(start[-1] + high - low)
+    return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)
 
 
 _kept: OrderedDict[Any, Table] = OrderedDict()
