@@ -30,7 +30,7 @@ def surroundings(mask: NDArray, rows: NDArray, columns: NDArray, down: float, ac
     for y in (-optics.AROUND * down, optics.AROUND * down):
         for x in (-optics.AROUND * across, optics.AROUND * across):
             total = total + resample(mask, rows + y, columns + x)
-    return total / 5
+    return total * np.float32(0.2)
 
 
 def coefficients(guide: Floats, mask: Floats, around: Floats) -> Floats:
