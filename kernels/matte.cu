@@ -1,9 +1,10 @@
-// matte: what the road needs to know of the subject, from a few hundred samples a side: (4)'s guided-filter coefficients
+// matte: what the road needs to know of the subject, from a few hundred samples a side: (4)'s coefficients of alpha
 // and (5)'s colour fields. Sample (i, j) is pixel (top + i * step, left + j * step).
 //
 //   resample  a mask of another size at every pixel, (pictures, H, W) float
-//   fit       photo, mask -> coefficients of every sample's own window, (pictures, rows, columns) float4
-//   smooth    their means over windows, stretched, and held solid where the mask is sure
+//   fit       photo, mask -> the fit of every sample's own window times its weight, (pictures, rows, columns) float4,
+//             and the weight
+//   smooth    the weighted means of fits over windows, stretched, and held solid where the mask is sure
 //   cells     photo, cover -> sums of light and weight over cells of 4 x 4 samples, and of 2 x 2 and 4 x 4 such cells;
 //             (2 pictures, h, w) float4, the subject's before the background's
 //   pyramid   coarser levels of these up to one cell, and back to colours: push and pull
@@ -17,17 +18,23 @@ struct Sampling {
 };
 
 struct Tuning {
-  float epsilon;             // of the guided filter
+  float epsilon;             // of the fit
+  float flat;                // variance of the mask under which a window lies on one side
+  float unsure;              // weight of a sample at the mask's own edge
+  float explained;           // share of the mask's variance from which a fit is stretched
+  float doubt;               // unexplained variance that halves a window's weight
   float stretch;             // alpha this near 0 or 1 becomes 0 or 1
-  float certain, certainty;  // (mask - certain) * certainty, in [0, 1]: how far the mask is held to be subject
+  float certain, certainty;  // (around - certain) * certainty, in [0, 1]: how far the mask is held to be subject
   float solid, trace;        // weight of a sample in the subject's colour: 1 - (1 - alpha) * solid + trace alpha^4
   float steep;               // and in the background's: 1 - alpha * steep
   float below;               // weight of a cell under which coarser ones fill it in
-  int window;                // radius of the guided filter, in samples, at most HALO
+  int around;                // samples to either side, diagonally, where the mask is asked as well
 };
 
-constexpr int HALO = 8, ACROSS = 32, DOWN = 8, TILE_ACROSS = ACROSS + 2 * HALO, TILE_DOWN = DOWN + 2 * HALO;
-constexpr int CELL = 4, BLOCK = 16;  // samples along a cell, and along a block of `cells`
+constexpr int WINDOW = 7, MEAN = 4;   // radius of the windows that are fitted, and averaged (optics.py)
+constexpr int ACROSS = 32, DOWN = 8;  // samples of a block
+constexpr int PLANES = 15;            // of which a fit needs the mean
+constexpr int CELL = 4, BLOCK = 16;   // samples along a cell, and along a block of `cells`
 
 __device__ __forceinline__ float square(float v) { return v * v; }
 
@@ -39,6 +46,13 @@ __device__ __forceinline__ const T* sample_at(const Photo& photo, const Sampling
 __device__ __forceinline__ float sampled(const Cover& mask, const Sampling& s, int z, int i, int j) {
   return resampled(mask, z, s.top + i * s.step, s.left + j * s.step);
 }
+// Mean of the mask at a sample, where it is `here`, and at four points diagonally from it.
+__device__ __forceinline__ float surroundings(const Cover& mask, const Sampling& s, int z, int i, int j, int d,
+                                              float here) {
+  const float corners = sampled(mask, s, z, i - d, j - d) + sampled(mask, s, z, i - d, j + d) +
+                        sampled(mask, s, z, i + d, j - d) + sampled(mask, s, z, i + d, j + d);
+  return 0.2f * (here + corners);
+}
 
 extern "C" __global__ void __launch_bounds__(256) resample(const Cover mask, float* out, int height, int width) {
   const int x = blockIdx.x * WARP + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -47,77 +61,85 @@ extern "C" __global__ void __launch_bounds__(256) resample(const Cover mask, flo
   }
 }
 
-// Samples of [at - radius, at + radius] that exist.
-__device__ __forceinline__ int existing(int at, int radius, int n) {
-  return min(at + radius, n - 1) - max(at - radius, 0) + 1;
-}
-
-// He, Sun and Tang 2013, eq. 19 to 21. Sums along rows for all 13 planes at once, then along columns one by one. Colours
-// are taken relative to the tile's middle, so that small variances do not drown in rounding.
+// Ridge regression of the mask on the photo's colours in a window. Sums along rows for all planes at once, then along
+// columns one by one. Colours are taken relative to the tile's middle, so that small variances do not drown in rounding.
 template <class T>
 __device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const Sampling& s, const Tuning& tuning,
-                                    float4* out) {
-  DYNAMIC_SHARED(float4, tile);  // (TILE_DOWN, TILE_ACROSS) of r, g, b, mask; then (TILE_DOWN, 13, ACROSS) sums
-  float* const sums = reinterpret_cast<float*>(tile + TILE_DOWN * TILE_ACROSS);
+                                    float4* out, float* weights) {
+  constexpr int TILE_ACROSS = ACROSS + 2 * WINDOW, TILE_DOWN = DOWN + 2 * WINDOW, TILE = TILE_ACROSS * TILE_DOWN;
+  DYNAMIC_SHARED(float4, tile);  // (TILE_DOWN, TILE_ACROSS) of r, g, b, mask; then of trust; then the sums along rows
+  float* const trust = reinterpret_cast<float*>(tile + TILE);
+  float* const sums = trust + TILE;  // (TILE_DOWN, PLANES, ACROSS)
   const int z = blockIdx.z, thread = threadIdx.y * ACROSS + threadIdx.x, threads = ACROSS * DOWN;
-  const int i0 = blockIdx.y * DOWN, j0 = blockIdx.x * ACROSS, window = tuning.window;
+  const int i0 = blockIdx.y * DOWN, j0 = blockIdx.x * ACROSS;
   const T* const middle =
       sample_at<T>(photo, s, z, min(i0 + DOWN / 2, s.rows - 1), min(j0 + ACROSS / 2, s.columns - 1));
   const float origin[3] = {shown(middle[0]), shown(middle[photo.channel]), shown(middle[2 * photo.channel])};
-  for (int k = thread; k < TILE_DOWN * TILE_ACROSS; k += threads) {
-    const int i = i0 + k / TILE_ACROSS - HALO, j = j0 + k % TILE_ACROSS - HALO;
+  for (int k = thread; k < TILE; k += threads) {
+    const int i = i0 + k / TILE_ACROSS - WINDOW, j = j0 + k % TILE_ACROSS - WINDOW;
     float4 v = make_float4(0.f, 0.f, 0.f, 0.f);
+    float w = 0.f;
     if (i >= 0 && i < s.rows && j >= 0 && j < s.columns) {
       const T* const pixel = sample_at<T>(photo, s, z, i, j);
       v = make_float4(shown(pixel[0]) - origin[0], shown(pixel[photo.channel]) - origin[1],
                       shown(pixel[2 * photo.channel]) - origin[2], sampled(mask, s, z, i, j));
+      const float around = surroundings(mask, s, z, i, j, tuning.around, v.w);
+      w = mix(tuning.unsure, 1.f, fmaxf((2.f * v.w - 1.f) * (2.f * around - 1.f), 0.f));
     }
     tile[k] = v;
+    trust[k] = w;
   }
   __syncthreads();
   for (int k = thread; k < TILE_DOWN * ACROSS; k += threads) {
     const int row = k / ACROSS, column = k % ACROSS;
-    float sum[13] = {};
-    for (int d = -window; d <= window; ++d) {  // what does not exist is 0
-      const float4 v = tile[row * TILE_ACROSS + column + HALO + d];
-      const float plane[13] = {v.x,       v.y,       v.z,       v.w,       v.x * v.x, v.x * v.y, v.x * v.z,
-                               v.y * v.y, v.y * v.z, v.z * v.z, v.x * v.w, v.y * v.w, v.z * v.w};
+    float sum[PLANES] = {};
+    for (int d = 0; d <= 2 * WINDOW; ++d) {  // what does not exist weighs nothing
+      const float4 v = tile[row * TILE_ACROSS + column + d];
+      const float w = trust[row * TILE_ACROSS + column + d];
+      const float r = w * v.x, g = w * v.y, b = w * v.z, m = w * v.w;
+      const float plane[PLANES] = {w,       r,       g,       b,       m,       r * v.x, r * v.y, r * v.z,
+                                   g * v.y, g * v.z, b * v.z, m * v.x, m * v.y, m * v.z, m * v.w};
 #pragma unroll
-      for (int p = 0; p < 13; ++p)
+      for (int p = 0; p < PLANES; ++p)
         sum[p] += plane[p];
     }
 #pragma unroll
-    for (int p = 0; p < 13; ++p)
-      sums[(row * 13 + p) * ACROSS + column] = sum[p];
+    for (int p = 0; p < PLANES; ++p)
+      sums[(row * PLANES + p) * ACROSS + column] = sum[p];
   }
   __syncthreads();
   const int i = i0 + threadIdx.y, j = j0 + threadIdx.x;
   if (i >= s.rows || j >= s.columns) return;
-  const float share = 1.f / static_cast<float>(existing(i, window, s.rows) * existing(j, window, s.columns));
-  float mean[13];
+  float mean[PLANES];
 #pragma unroll
-  for (int p = 0; p < 13; ++p) {
+  for (int p = 0; p < PLANES; ++p) {
     float sum = 0.f;
-    for (int d = -window; d <= window; ++d)
-      sum += sums[((threadIdx.y + HALO + d) * 13 + p) * ACROSS + threadIdx.x];
-    mean[p] = sum * share;
+    for (int d = 0; d <= 2 * WINDOW; ++d)
+      sum += sums[((threadIdx.y + d) * PLANES + p) * ACROSS + threadIdx.x];
+    mean[p] = p == 0 ? 1.f / sum : sum * mean[0];
   }
-  const float r = mean[0], g = mean[1], b = mean[2], m = mean[3];
+  const float r = mean[1], g = mean[2], b = mean[3], m = mean[4], varies = fmaxf(mean[14] - m * m, 0.f);
   // Covariance + epsilon, factored as L D L^T, and its solution for the covariance with the mask.
-  const float rr = mean[4] - r * r + tuning.epsilon, rg = mean[5] - r * g, rb = mean[6] - r * b;
-  const float gg = mean[7] - g * g + tuning.epsilon, gb = mean[8] - g * b, bb = mean[9] - b * b + tuning.epsilon;
+  const float rr = mean[5] - r * r + tuning.epsilon, rg = mean[6] - r * g, rb = mean[7] - r * b;
+  const float gg = mean[8] - g * g + tuning.epsilon, gb = mean[9] - g * b, bb = mean[10] - b * b + tuning.epsilon;
+  const float mr = mean[11] - r * m, mg = mean[12] - g * m, mb = mean[13] - b * m;
   const float l10 = rg / rr, l20 = rb / rr, d1 = gg - l10 * rg, t = gb - l20 * rg, l21 = t / d1,
               d2 = bb - l20 * rb - l21 * t;
-  const float y0 = mean[10] - r * m, y1 = mean[11] - g * m - l10 * y0, y2 = mean[12] - b * m - l20 * y0 - l21 * y1;
+  const float y1 = mg - l10 * mr, y2 = mb - l20 * mr - l21 * y1;
   float a[3];
   a[2] = y2 / d2;
   a[1] = y1 / d1 - l21 * a[2];
-  a[0] = y0 / rr - l10 * a[1] - l20 * a[2];
+  a[0] = mr / rr - l10 * a[1] - l20 * a[2];
+  const float tells = fminf(fmaxf(a[0] * mr + a[1] * mg + a[2] * mb, 0.f), varies);
+  const float weight = 1.f / (varies - tells + tuning.doubt);
+  const float gain = varies < tuning.flat ? 0.f : varies / fmaxf(tells, tuning.explained * varies);
 #pragma unroll
   for (int c = 0; c < 3; ++c)
-    a[c] = fabsf(a[c]) < 1e-5f ? 0.f : a[c];  // rounding where the mask is flat: exact zeros
+    a[c] *= gain;
   const float rest = m - a[0] * (r + origin[0]) - a[1] * (g + origin[1]) - a[2] * (b + origin[2]);
-  out[(static_cast<int64_t>(z) * s.rows + i) * s.columns + j] = make_float4(a[0], a[1], a[2], rest);
+  const int64_t at = (static_cast<int64_t>(z) * s.rows + i) * s.columns + j;
+  out[at] = make_float4(weight * a[0], weight * a[1], weight * a[2], weight * rest);
+  weights[at] = weight;
 }
 
 __device__ __forceinline__ float4 plus(const float4& a, const float4& b) {
@@ -135,34 +157,47 @@ __device__ __forceinline__ float4 warp_sum(float4 v) {  // over all lanes, to ea
 }
 
 extern "C" __global__ void __launch_bounds__(ACROSS* DOWN)
-    smooth(const float4* in, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {
+    smooth(const float4* in, const float* weights, const Cover mask, const Sampling s, const Tuning tuning,
+           float4* out) {
+  constexpr int TILE_ACROSS = ACROSS + 2 * MEAN, TILE_DOWN = DOWN + 2 * MEAN;
   __shared__ float4 tile[TILE_DOWN][TILE_ACROSS], sums[TILE_DOWN][ACROSS];
-  const int thread = threadIdx.y * ACROSS + threadIdx.x, threads = ACROSS * DOWN, window = tuning.window;
+  __shared__ float weight[TILE_DOWN][TILE_ACROSS], weight_sums[TILE_DOWN][ACROSS];
+  const int thread = threadIdx.y * ACROSS + threadIdx.x, threads = ACROSS * DOWN;
   const int i0 = blockIdx.y * DOWN, j0 = blockIdx.x * ACROSS;
   const int64_t picture = static_cast<int64_t>(blockIdx.z) * s.rows * s.columns;
   for (int k = thread; k < TILE_DOWN * TILE_ACROSS; k += threads) {
-    const int i = i0 + k / TILE_ACROSS - HALO, j = j0 + k % TILE_ACROSS - HALO;
+    const int row = k / TILE_ACROSS, column = k % TILE_ACROSS, i = i0 + row - MEAN, j = j0 + column - MEAN;
     const bool inside = i >= 0 && i < s.rows && j >= 0 && j < s.columns;
-    tile[k / TILE_ACROSS][k % TILE_ACROSS] =
-        inside ? __ldg(in + picture + static_cast<int64_t>(i) * s.columns + j) : make_float4(0.f, 0.f, 0.f, 0.f);
+    const int64_t at = picture + static_cast<int64_t>(i) * s.columns + j;
+    tile[row][column] = inside ? __ldg(in + at) : make_float4(0.f, 0.f, 0.f, 0.f);
+    weight[row][column] = inside ? __ldg(weights + at) : 0.f;
   }
   __syncthreads();
   for (int k = thread; k < TILE_DOWN * ACROSS; k += threads) {
+    const int row = k / ACROSS, column = k % ACROSS;
     float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
-    for (int d = -window; d <= window; ++d)
-      sum = plus(sum, tile[k / ACROSS][k % ACROSS + HALO + d]);
-    sums[k / ACROSS][k % ACROSS] = sum;
+    float w = 0.f;
+    for (int d = 0; d <= 2 * MEAN; ++d) {
+      sum = plus(sum, tile[row][column + d]);
+      w += weight[row][column + d];
+    }
+    sums[row][column] = sum;
+    weight_sums[row][column] = w;
   }
   __syncthreads();
   const int i = i0 + threadIdx.y, j = j0 + threadIdx.x;
   if (i >= s.rows || j >= s.columns) return;
   float4 c = make_float4(0.f, 0.f, 0.f, 0.f);
-  for (int d = -window; d <= window; ++d)
-    c = plus(c, sums[threadIdx.y + HALO + d][threadIdx.x]);
-  c = times(c, 1.f / static_cast<float>(existing(i, window, s.rows) * existing(j, window, s.columns)));
+  float w = 0.f;
+  for (int d = 0; d <= 2 * MEAN; ++d) {
+    c = plus(c, sums[threadIdx.y + d][threadIdx.x]);
+    w += weight_sums[threadIdx.y + d][threadIdx.x];
+  }
+  c = times(c, 1.f / w);
   c.w -= tuning.stretch;
   c = times(c, 1.f / (1.f - 2.f * tuning.stretch));
-  const float sure = __saturatef((sampled(mask, s, blockIdx.z, i, j) - tuning.certain) * tuning.certainty);
+  const float around = surroundings(mask, s, blockIdx.z, i, j, tuning.around, sampled(mask, s, blockIdx.z, i, j));
+  const float sure = __saturatef((around - tuning.certain) * tuning.certainty);
   c = mix(c, make_float4(0.f, 0.f, 0.f, 1.f), sure);
   if (c.x == 0.f && c.y == 0.f && c.z == 0.f) c.w = __saturatef(c.w);  // solid in every window that reaches the sample
   out[picture + static_cast<int64_t>(i) * s.columns + j] = c;
@@ -343,15 +378,15 @@ extern "C" __global__ void __launch_bounds__(256) pull(const float4* finest, con
   out[at] = filled(__ldg(finest + at), coarser(grid, y, x, height, width), tuning.below);
 }
 
-#define ENTRY(T, NAME)                                                                                          \
-  extern "C" __global__ void __launch_bounds__(ACROSS* DOWN)                                                    \
-      fit_##NAME(const Photo photo, const Cover mask, const Sampling s, const Tuning tuning, float4* out) {     \
-    fit<T>(photo, mask, s, tuning, out);                                                                        \
-  }                                                                                                             \
-  extern "C" __global__ void __launch_bounds__(BLOCK* BLOCK)                                                    \
-      cells_##NAME(const Photo photo, const Cover cover, const Sampling s, const Tuning tuning, float4* finest, \
-                   float4* second, float4* third, float4* totals) {                                             \
-    cells<T>(photo, cover, s, tuning, finest, second, third, totals);                                           \
+#define ENTRY(T, NAME)                                                                                           \
+  extern "C" __global__ void __launch_bounds__(ACROSS* DOWN) fit_##NAME(                                         \
+      const Photo photo, const Cover mask, const Sampling s, const Tuning tuning, float4* out, float* weights) { \
+    fit<T>(photo, mask, s, tuning, out, weights);                                                                \
+  }                                                                                                              \
+  extern "C" __global__ void __launch_bounds__(BLOCK* BLOCK)                                                     \
+      cells_##NAME(const Photo photo, const Cover cover, const Sampling s, const Tuning tuning, float4* finest,  \
+                   float4* second, float4* third, float4* totals) {                                              \
+    cells<T>(photo, cover, s, tuning, finest, second, third, totals);                                            \
   }
 ENTRY(uint8_t, uint8)
 ENTRY(uint16_t, uint16)

@@ -331,28 +331,74 @@ def window_mean(planes: Array, r: int) -> Array:
     return convolve(planes, ones) / convolve(np.ones((*planes.shape[:2], 1)), ones)
 
 
-def guided_filter(guide: Array, p: Array, r: int, eps: float) -> Array:
-    """He's guided filter with a colour guide, at full resolution.
+def trust(p: Array, around: Array) -> Array:
+    """How much a sample counts: 1 where the mask and its surroundings agree on a side, 0.05 at the mask's own edge."""
+    return 0.05 + 0.95 * np.maximum(0, (2 * p - 1) * (2 * around - 1))
+
+
+def window_fits(
+    guide: Array, p: Array, w: Array, r: int = 7, eps: float = 5e-4, explained: float = 0.6
+) -> tuple[Array, Array, Array]:
+    """For the window of each pixel the line a . I + b that fits p, by weighted ridge regression.
 
     Parameters
     ----------
     guide : (H, W, 3), display values
-    p : (H, W), the matte to refine
+    p : (H, W), the mask to refine
+    w : (H, W), the weights
     r : the windows are (2r+1)^2
     eps : how much variance of the guide counts as flat
+    explained : a fit is stretched by the share of p's variance that it explains, which is taken to be this at least
 
     Returns
     -------
-    alpha : (H, W) in [0, 1]
+    a (H, W, 3), b (H, W), and the variance of p (H, W) that the fit did not explain
     """
+
+    def mean(planes: Array) -> Array:
+        return window_mean(planes * w[..., None], r) / window_mean(w[..., None], r)
+
     p = p[..., None]
-    mean_i, mean_p = window_mean(guide, r), window_mean(p, r)
+    mean_i, mean_p = mean(guide), mean(p)
     outer = (guide[..., :, None] * guide[..., None, :]).reshape(*guide.shape[:2], 9)
-    variance = window_mean(outer, r).reshape(*guide.shape, 3) - mean_i[..., :, None] * mean_i[..., None, :]
-    covariance = window_mean(guide * p, r) - mean_i * mean_p
+    variance = mean(outer).reshape(*guide.shape, 3) - mean_i[..., :, None] * mean_i[..., None, :]
+    covariance = mean(guide * p) - mean_i * mean_p
+    variance_p = (mean(p * p) - mean_p**2)[..., 0]
     a = np.linalg.solve(variance + eps * np.eye(3), covariance[..., None])[..., 0]
-    b = mean_p - np.sum(a * mean_i, axis=2, keepdims=True)
-    return np.clip(np.sum(window_mean(a, r) * guide, axis=2) + window_mean(b, r)[..., 0], 0, 1)
+    told = np.sum(a * covariance, axis=2)
+    share = told / np.maximum(variance_p, 1e-12)
+    a = np.where(variance_p > 1e-6, 1 / np.maximum(share, explained), 0)[..., None] * a
+    return a, mean_p[..., 0] - np.sum(a * mean_i, axis=2), np.maximum(variance_p - told, 0)
+
+
+def coefficients(guide: Array, p: Array, around: Array) -> Array:
+    """(H, W, 4): the mean of the windows' fits, those that explain the mask before others, stretched; solid held."""
+    a, b, left = window_fits(guide, p, trust(p, around))
+    weight = 1 / (left + 0.03)[..., None]
+    c = window_mean(np.concatenate([a, b[..., None]], axis=2) * weight, 4) / window_mean(weight, 4)
+    c = (c - [0, 0, 0, 0.15]) / 0.7
+    solid = np.clip((around - 0.7) / 0.25, 0, 1)[..., None]
+    return solid * [0, 0, 0, 1] + (1 - solid) * c
+
+
+def refine(image: ArrayLike, mask: ArrayLike) -> Array:
+    """A coarse mask (h, w) of any size fitted to the photo: alpha (H, W) in [0, 1]."""
+    image, mask = split(image)[0], np.asarray(mask, np.float64)
+    image = np.broadcast_to(image, (*image.shape[:2], 3))
+    size = image.shape[:2]
+    s = -(-max(size) // 512)
+    first = [min(s // 2, n // 2) for n in size]
+    at = [np.arange(o, n, s) for o, n in zip(first, size, strict=True)]
+
+    def sampled(dy: int, dx: int) -> Array:  # the mask so many samples away
+        y, x = ((k + d * s + 0.5) * m / n - 0.5 for k, d, m, n in zip(at, (dy, dx), mask.shape, size, strict=True))
+        return interpolate(mask, y, x)
+
+    around = sum(sampled(*d) for d in [(0, 0), (-2, -2), (-2, 2), (2, -2), (2, 2)]) / 5
+    c = coefficients(image[np.ix_(*at)], sampled(0, 0), around)
+    y, x = ((np.arange(n) - o) / s for n, o in zip(size, first, strict=True))
+    c = interpolate(c, y, x)
+    return np.clip(np.sum(c[..., :3] * image, axis=2) + c[..., 3], 0, 1)
 
 
 # --- Measures ---

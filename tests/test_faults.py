@@ -37,7 +37,7 @@ FAULTS = {
         "spans.cu", "      }\n    }\n    __syncthreads();\n  }\n  if (x >= columns)", "      }\n    }\n  }\n  if (x >= columns)",
     ),
     "missing barrier between tile and sums": (
-        "matte.cu", "    tile[k] = v;\n  }\n  __syncthreads();", "    tile[k] = v;\n  }",
+        "matte.cu", "    trust[k] = w;\n  }\n  __syncthreads();", "    trust[k] = w;\n  }",
     ),
     "a warp reads sums that another lane has not stored": (
         "decimate.cu", "columns[i]);\n    __syncwarp();", "columns[i]);",
@@ -54,7 +54,9 @@ FAULTS = {
     "barrier that some threads have left": ("spans.cu", "  Cell<PLANES> sum[ROWS] = {};", "  if (x >= columns) return;\n  Cell<PLANES> sum[ROWS] = {};"),
     "halo of the spans one cell short": ("spans.cu", "const int n = TILE + 2 * steps.reach;", "const int n = TILE + 2 * steps.reach - 1;"),
     "taps one row off": ("separable.cu", "w[0] = __ldg(tap + ROWS - 1)", "w[0] = __ldg(tap + ROWS)"),
-    "halo of the guided filter": ("matte.cu", "% TILE_ACROSS - HALO;\n    float4 v", "% TILE_ACROSS - HALO + 1;\n    float4 v"),
+    "halo of the fit": ("matte.cu", "% TILE_ACROSS - WINDOW;", "% TILE_ACROSS - WINDOW + 1;"),
+    "sure where the mask is not": ("matte.cu", "(2.f * around - 1.f)", "(2.f * v.w - 1.f)"),
+    "windows weighted alike": ("matte.cu", "const float weight = 1.f /", "const float weight = 1.f + 0.f *"),
     "off by one in the span": ("spans.cu", "*right = centre + half + 1,", "*right = centre + half,"),
     "off by one in the first pixel of a run": ("decimate.cu", "column * factor + grid.first;", "column * factor + grid.first + 1;"),
     "last row of the frame left out": ("decimate.cu", "if (y >= grid.rows + grid.border ||", "if (y >= grid.rows + grid.border - 2 ||"),

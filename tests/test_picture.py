@@ -218,3 +218,15 @@ def test_bands_do_not_show(editor, monkeypatch):
             patch.setattr(cpu, "BAND_BYTES", 1)
             narrow = editor.blur_background(picture, mode, radius, mask=alpha)
         np.testing.assert_allclose(narrow, whole, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(61, 83), (301, 1300), (1, 1), (2, 700), (40, 3)])
+def test_a_refined_mask_against_the_reference(editor, size):
+    """Samples of every pixel, of every third; a mask of another size; pictures smaller than a window."""
+    picture = scene(*size)
+    coarse = reference.resample(matte(*size), tuple(-(-n // 4) for n in size)).astype(np.float32)
+    want = reference.refine(picture, coarse)
+    cut = editor.remove_background(picture, mask=coarse, refine=True)
+    np.testing.assert_allclose(cut[..., 3], want, rtol=0, atol=1e-3)
+    if min(size) > 60:
+        assert np.abs(want - reference.resample(coarse, size)).max() > 0.2

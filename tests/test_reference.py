@@ -413,31 +413,70 @@ def test_window_mean_is_truncated(rng):
     np.testing.assert_allclose(ref.window_mean(a, 99)[..., 0], a.mean())
 
 
-def test_guided_filter_limits(rng):
-    guide = rng.random((30, 40, 3))
-    np.testing.assert_allclose(ref.guided_filter(guide, np.full((30, 40), 0.3), 4, 1e-3), 0.3, atol=1e-12)
-    for c in range(3):
-        np.testing.assert_allclose(ref.guided_filter(guide, guide[..., c], 4, 1e-12), guide[..., c], atol=1e-9)
+def test_fits_at_their_limits(rng):
+    guide, w = rng.random((30, 40, 3)), rng.random((30, 40)) + 0.1
+    a, b, left = ref.window_fits(guide, np.full((30, 40), 0.3), w, 4)
+    assert not a.any()
+    np.testing.assert_allclose(b, 0.3, atol=1e-12)
+    for c in range(3):  # a mask that is a colour
+        a, b, left = ref.window_fits(guide, guide[..., c], w, 4, 1e-12)
+        np.testing.assert_allclose(a, np.broadcast_to(np.eye(3)[c], a.shape), atol=1e-9)
+        np.testing.assert_allclose((b, left), 0, atol=1e-9)
     p = rng.random((30, 40))
-    twice = ref.window_mean(ref.window_mean(p[..., None], 4), 4)[..., 0]
-    np.testing.assert_allclose(ref.guided_filter(guide, p, 4, 1e9), twice, atol=1e-8)
+    a, b, left = ref.window_fits(guide, p, w, 4, 1e9)
+    np.testing.assert_allclose(a, 0, atol=1e-8)
+    np.testing.assert_allclose(b, (ref.window_mean((w * p)[..., None], 4) / ref.window_mean(w[..., None], 4))[..., 0])
 
 
-def test_guided_filter_by_ridge_regression(rng):
-    """In every window the affine fit of p to the guide, by least squares; then the mean of the fits."""
+def test_fits_by_ridge_regression(rng):
+    """In every window the affine fit of p to the guide, by weighted least squares, divided by its share of variance."""
     h, w, r, eps = 6, 7, 1, 0.01
-    guide, p = rng.random((h, w, 3)), rng.random((h, w))
-    fit = np.zeros((h, w, 4))
-    around = {(y, x): np.s_[max(y - r, 0) : y + r + 1, max(x - r, 0) : x + r + 1] for y in range(h) for x in range(w)}
-    for at, window in around.items():
+    guide, p, weight = rng.random((h, w, 3)), rng.random((h, w)), rng.random((h, w)) + 0.1
+    got = ref.window_fits(guide, p, weight, r, eps, 0.9)
+    for y, x in np.ndindex(h, w):
+        window = np.s_[max(y - r, 0) : y + r + 1, max(x - r, 0) : x + r + 1]
+        wt, mask = weight[window].ravel(), p[window].ravel()
         rows = np.pad(guide[window].reshape(-1, 3), ((0, 0), (0, 1)), constant_values=1)
-        ridge = np.sqrt(eps * len(rows)) * np.eye(3, 4)
-        values = np.concatenate([p[window].ravel(), np.zeros(3)])
-        fit[at] = np.linalg.lstsq(np.concatenate([rows, ridge]), values, rcond=None)[0]
-    expected = np.zeros((h, w))
-    for at, window in around.items():
-        expected[at] = np.append(guide[at], 1) @ fit[window].mean(axis=(0, 1))
-    np.testing.assert_allclose(ref.guided_filter(guide, p, r, eps), np.clip(expected, 0, 1), rtol=0, atol=1e-12)
+        ridge = np.sqrt(eps * wt.sum()) * np.eye(3, 4)
+        values = np.concatenate([np.sqrt(wt) * mask, np.zeros(3)])
+        fit = np.linalg.lstsq(np.concatenate([np.sqrt(wt)[:, None] * rows, ridge]), values, rcond=None)[0]
+        mean = np.average(mask, weights=wt)
+        told = np.average((rows @ fit - mean) * (mask - mean), weights=wt)  # the fit's covariance with the mask
+        variance = np.average((mask - mean) ** 2, weights=wt)
+        a = fit[:3] / max(told / variance, 0.9)
+        np.testing.assert_allclose(got[0][y, x], a, atol=1e-10)
+        np.testing.assert_allclose(got[1][y, x], mean - a @ np.average(rows[:, :3], axis=0, weights=wt), atol=1e-10)
+        np.testing.assert_allclose(got[2][y, x], variance - told, atol=1e-10)
+
+
+def test_trust():
+    p = np.array([0, 1, 1, 0.5, 1, 0.0])
+    around = np.array([0, 1, 0.6, 1, 0.2, 0.4])
+    np.testing.assert_allclose(ref.trust(p, around), [1, 1, 0.24, 0.05, 0.05, 0.24])
+
+
+def test_refine_finds_the_photo_s_edge(rng):
+    """A mask whose edge lies 3 pixels off: the matte's lies where the colours change, on either side, and is sharp."""
+    photo = np.where(np.arange(96)[:, None] < 48, [0.8, 0.6, 0.5], [0.2, 0.3, 0.4])[None].repeat(64, 0)
+    photo = np.clip(photo + rng.normal(0, 0.02, photo.shape), 0, 1)
+    for edge in (45, 51):
+        mask = np.repeat(np.clip((edge + 1.5 - np.arange(96)) / 4, 0, 1)[None], 64, 0)
+        alpha = ref.refine(photo, mask)
+        np.testing.assert_allclose(alpha[:, :45], 1, atol=0.02)
+        np.testing.assert_allclose(alpha[:, 51:], 0, atol=0.02)
+        assert np.abs(alpha[:, :48] - 1).mean() < 0.03
+        assert np.abs(alpha[:, 48:]).mean() < 0.03
+
+
+def test_refine_keeps_what_colour_cannot_tell(rng):
+    """Both sides alike: the mask's edge stays where it is, and what is sure stays sure."""
+    photo = np.clip(0.5 + rng.normal(0, 0.02, (64, 96, 3)), 0, 1)
+    mask = np.repeat((np.arange(96) < 48)[None] * 1.0, 64, 0)
+    alpha = ref.refine(photo, mask)
+    np.testing.assert_array_equal(alpha[:, :45], 1)
+    np.testing.assert_allclose(alpha[:, 60:], 0, atol=1e-12)
+    assert (alpha[:, :44].min(axis=1) > 0.5).all()
+    assert (alpha[:, 52:].max(axis=1) < 0.5).all()
 
 
 # --- Measures ---

@@ -124,7 +124,7 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     mask : (h, w) uint8, or float32 in [0, 1], or None
         Of any resolution. None: there is no subject, and no colours are estimated.
     refine : bool
-        Fit the mask to the photo's edges with the guided filter; otherwise it is taken as it is, resampled.
+        Fit the mask to the photo's edges (4); otherwise it is taken as it is, resampled.
     """
     colours = source.colours
     if mask is None:
@@ -138,11 +138,14 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     rows, columns = np.arange(grid.top, height, grid.step), np.arange(grid.left, width, grid.step)
     samples = pixels[grid.top :: grid.step, grid.left :: grid.step]
     unit = np.float32(1 / 255 if mask.dtype == np.uint8 else 1)
-    alpha = matting.resample(mask, to_mask[2] * rows + to_mask[3], to_mask[0] * columns + to_mask[1]) * unit
+    rows, columns = to_mask[2] * rows + to_mask[3], to_mask[0] * columns + to_mask[1]
+    alpha = matting.resample(mask, rows, columns) * unit
     shown = samples[..., :colours] * source.scale
     if refine:
         guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
-        coefficients = matting.guided_coefficients(guide, alpha)
+        down, across = to_mask[2] * grid.step, to_mask[0] * grid.step
+        around = matting.surroundings(mask, rows, columns, down, across) * unit
+        coefficients = matting.coefficients(guide, alpha, around)
         alpha = np.clip((coefficients[..., :3] * guide).sum(-1) + coefficients[..., 3], 0, 1)
         cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, grid.place())
     else:

@@ -33,7 +33,7 @@ COMPOSING, PARTS, CELLS = 4, 16, 6  # of composite.cu; COMPOSING: warps
 QUAD, STRIP, SLOTS = 4, 128, 144  # of pixel.cuh
 COPIES = 8  # of decimate.cu
 ROWS, TILE, GROUPS = 4, 64, 8  # of spans.cu; ROWS of separable.cu as well
-HALO, ACROSS, DOWN, BLOCK = 8, 32, 8, 16  # of matte.cu
+ACROSS, DOWN, PLANES, BLOCK = 32, 8, 15, 16  # of matte.cu
 WORDS = 512  # of upload.cu
 TABLES = 256  # that are kept: for one radius, size and stream each
 
@@ -61,15 +61,17 @@ UPSAMPLING = np.dtype(
 STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
 SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
 TUNING = np.dtype(
-    [("epsilon", "f4"), ("stretch", "f4"), ("certain", "f4"), ("certainty", "f4"), ("solid", "f4"), ("trace", "f4"),
-     ("steep", "f4"), ("below", "f4"), ("window", "i4")]
+    [("epsilon", "f4"), ("flat", "f4"), ("unsure", "f4"), ("explained", "f4"), ("doubt", "f4"), ("stretch", "f4"),
+     ("certain", "f4"), ("certainty", "f4"), ("solid", "f4"), ("trace", "f4"), ("steep", "f4"), ("below", "f4"),
+     ("around", "i4")]
 )  # fmt: skip
 
 NONE, MASK, GUIDED = 0, 1, 2  # kinds of cover.cuh
 NEVER = -3e38  # no weight is below this
 TUNED = np.array(
-    (optics.EPSILON, optics.STRETCH, optics.CERTAIN[0], 1 / (optics.CERTAIN[1] - optics.CERTAIN[0]), 1 / optics.SOLID,
-     optics.TRACE, 1 / optics.BACKGROUND_BELOW, optics.FIELD_BELOW, optics.WINDOW), TUNING,
+    (optics.EPSILON, optics.FLAT, optics.UNSURE, optics.EXPLAINED, optics.DOUBT, optics.STRETCH, optics.CERTAIN[0],
+     1 / (optics.CERTAIN[1] - optics.CERTAIN[0]), 1 / optics.SOLID, optics.TRACE, 1 / optics.BACKGROUND_BELOW,
+     optics.FIELD_BELOW, optics.AROUND), TUNING,
 )  # fmt: skip
 
 
@@ -172,7 +174,7 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
     mask : (h, w) or one for each picture, (n, h, w), uint8, or float32 in [0, 1]; or None
         Of any resolution and any library. None: there is no subject, and no colours are estimated.
     refine : bool
-        Fit the mask to the photo's edges with the guided filter; otherwise it is taken as it is, resampled.
+        Fit the mask to the photo's edges (4); otherwise it is taken as it is, resampled.
     """
     if mask is None:
         nothing, nowhere = (0, 0, (0, 0, 0, 0), 1, NONE, 0, 0, 0), (0, 0, (0, 0, 0, 0), NEVER, 0, 0)
@@ -187,12 +189,19 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
     buffers: tuple[Any, ...] = (mask,)
     blocks = (-(-grid.columns // ACROSS), -(-grid.rows // DOWN), count)
     if refine:
-        raw, smooth = (memory.empty((count, grid.rows, grid.columns, 4), "float32") for _ in range(2))
-        tile = (DOWN + 2 * HALO) * ((ACROSS + 2 * HALO) * 16 + ACROSS * 13 * 4)
-        launch(source, "matte", f"fit_{dtype}", blocks, (ACROSS, DOWN), tile, source.photo, cover, sampling, TUNED, raw)
-        launch(source, "matte", "smooth", blocks, (ACROSS, DOWN), 0, raw, cover, sampling, TUNED, smooth)
+        fits, smooth = (memory.empty((count, grid.rows, grid.columns, 4), "float32") for _ in range(2))
+        weights = memory.empty((count, grid.rows, grid.columns), "float32")
+        across, down = (n + 2 * optics.WINDOW for n in (ACROSS, DOWN))
+        tile = down * (across * 20 + ACROSS * PLANES * 4)
+        launch(
+            source, "matte", f"fit_{dtype}", blocks, (ACROSS, DOWN), tile,
+            source.photo, cover, sampling, TUNED, fits, weights,
+        )  # fmt: skip
+        launch(
+            source, "matte", "smooth", blocks, (ACROSS, DOWN), 0, fits, weights, cover, sampling, TUNED, smooth
+        )  # fmt: skip
         guided = (0, memory.address(smooth), grid.place(), 1, GUIDED, grid.rows, grid.columns, 0)
-        cover, buffers = np.array(guided, COVER), (mask, raw, smooth)
+        cover, buffers = np.array(guided, COVER), (mask, fits, weights, smooth)
     fields, colours = colour_fields(source, cover, grid, sampling)
     if not refine and shape != size:
         plane = memory.empty((count, *size), "float32")

@@ -1,4 +1,4 @@
-"""The matte stage of the CPU backend: guided-filter coefficients and colour fields, on a few hundred samples a side."""
+"""The matte stage of the CPU backend: coefficients of alpha and colour fields, on a few hundred samples a side."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ..optics import BACKGROUND_BELOW, CELL, CERTAIN, EPSILON, FIELD_BELOW, SOLID, STRETCH, TRACE, WINDOW
+from .. import optics
 
 Floats = NDArray[np.float32]
 
@@ -24,32 +24,82 @@ def resample(mask: NDArray, rows: NDArray, columns: NDArray) -> Floats:
     return out
 
 
-def guided_coefficients(guide: Floats, mask: Floats) -> Floats:
-    """Return (4)'s averaged coefficients (h, w, 4) of the colour guided filter (He, Sun and Tang 2013, eq. 19 to 21).
+def surroundings(mask: NDArray, rows: NDArray, columns: NDArray, down: float, across: float) -> Floats:
+    """Return the mean of ``mask`` at each sample and at four points diagonally from it, in `resample`'s units."""
+    total = resample(mask, rows, columns)
+    for y in (-optics.AROUND * down, optics.AROUND * down):
+        for x in (-optics.AROUND * across, optics.AROUND * across):
+            total = total + resample(mask, rows + y, columns + x)
+    return total * np.float32(0.2)
+
+
+def coefficients(guide: Floats, mask: Floats, around: Floats) -> Floats:
+    """Return (4)'s coefficients (h, w, 4): alpha = clamp(c0 r + c1 g + c2 b + c3).
 
     Parameters
     ----------
     guide : (h, w, 3) display values in [0, 1]
     mask : (h, w) in [0, 1]
+    around : (h, w) in [0, 1], the mask's mean at and around each sample
     """
-    i, j = np.triu_indices(3)
-    products = guide[..., i] * guide[..., j]
-    mean = box_mean(np.dstack([guide, mask, products, guide * mask[..., None]]).astype(np.float32), WINDOW)
-    mean_i, mean_p = mean[..., :3], mean[..., 3]
-    covariance = np.empty((*mask.shape, 3, 3), np.float32)
-    covariance[..., i, j] = covariance[..., j, i] = mean[..., 4:10] - mean_i[..., i] * mean_i[..., j]
-    covariance[..., range(3), range(3)] += EPSILON
-    with_mask = mean[..., 10:] - mean_i * mean_p[..., None]
-    a = np.linalg.solve(covariance, with_mask[..., None])[..., 0]
-    a[np.abs(a) < 1e-5] = 0  # rounding where the mask is flat: exact zeros let solid areas skip the guide
-    b = mean_p - (a * mean_i).sum(-1)
-    out = box_mean(np.dstack([a, b]).astype(np.float32), WINDOW)
-    out[..., 3] -= STRETCH
-    out /= 1 - 2 * STRETCH
-    sure = np.clip((mask - CERTAIN[0]) / (CERTAIN[1] - CERTAIN[0]), 0, 1)[..., None]
+    trust = optics.UNSURE + (1 - optics.UNSURE) * np.maximum((2 * mask - 1) * (2 * around - 1), 0)
+    means = box_mean(products(guide, mask, trust.astype(np.float32)), optics.WINDOW)
+    weighted = box_mean(fits(means, optics.EPSILON, optics.FLAT, optics.EXPLAINED, optics.DOUBT), optics.MEAN)
+    out = weighted[..., :4] / weighted[..., 4:]
+    out[..., 3] -= optics.STRETCH
+    out /= 1 - 2 * optics.STRETCH
+    sure = np.clip((around - optics.CERTAIN[0]) / (optics.CERTAIN[1] - optics.CERTAIN[0]), 0, 1)[..., None]
     out += sure * (np.array([0, 0, 0, 1], np.float32) - out)
     flat = (out[..., :3] == 0).all(-1)  # solid in every window that reaches the sample: solid, whatever rounding says
     out[flat, 3] = np.clip(out[flat, 3], 0, 1)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def products(guide, mask, trust):
+    """Return the weighted planes (h, w, 15) whose means make a fit: 1, r, g, b, p, their products, p squared."""
+    height, width = mask.shape
+    out = np.empty((height, width, 15), np.float32)
+    for y in range(height):
+        for x in range(width):
+            r, g, b = guide[y, x]
+            p, w = mask[y, x], trust[y, x]
+            row, wr, wg, wb, wp = out[y, x], w * r, w * g, w * b, w * p
+            row[0], row[1], row[2], row[3], row[4] = w, wr, wg, wb, wp
+            row[5], row[6], row[7], row[8], row[9], row[10] = wr * r, wr * g, wr * b, wg * g, wg * b, wb * b
+            row[11], row[12], row[13], row[14] = wp * r, wp * g, wp * b, wp * p
+    return out
+
+
+@njit(cache=True, nogil=True)
+def fits(means, epsilon, flat, explained, doubt):
+    """Return each window's fit (h, w, 5): (4)'s a and b times the weight, and the weight. ``means`` are overwritten."""
+    height, width = means.shape[:2]
+    out = np.empty((height, width, 5), np.float32)
+    for y in range(height):
+        for x in range(width):
+            m = means[y, x]
+            m /= m[0]
+            r, g, b, p = m[1], m[2], m[3], m[4]
+            varies = max(m[14] - p * p, 0.0)
+            # Covariance + epsilon, factored as L D L^T, and its solution for the covariance with the mask.
+            rr, rg, rb = m[5] - r * r + epsilon, m[6] - r * g, m[7] - r * b
+            gg, gb, bb = m[8] - g * g + epsilon, m[9] - g * b, m[10] - b * b + epsilon
+            pr, pg, pb = m[11] - r * p, m[12] - g * p, m[13] - b * p
+            l10, l20 = rg / rr, rb / rr
+            d1, t = gg - l10 * rg, gb - l20 * rg
+            l21 = t / d1
+            y1 = pg - l10 * pr
+            a2 = (pb - l20 * pr - l21 * y1) / (bb - l20 * rb - l21 * t)
+            a1 = y1 / d1 - l21 * a2
+            a0 = pr / rr - l10 * a1 - l20 * a2
+            tells = min(max(a0 * pr + a1 * pg + a2 * pb, 0.0), varies)
+            gain = 0.0 if varies < flat else 1 / max(tells / varies, explained)
+            a0, a1, a2 = gain * a0, gain * a1, gain * a2
+            weight = 1 / (varies - tells + doubt)
+            row = out[y, x]
+            row[0], row[1], row[2] = weight * a0, weight * a1, weight * a2
+            row[3], row[4] = weight * (p - a0 * r - a1 * g - a2 * b), weight
     return out
 
 
@@ -94,10 +144,10 @@ def colour_fields(light: Floats, alpha: Floats, opacity: Floats | np.float32) ->
     alpha, opacity : (h, w) in [0, 1]
     """
     fields = []
-    solid = np.maximum(1 - (1 - alpha) / SOLID, 0) + TRACE * alpha**4
-    for weight in (solid * opacity, np.maximum(1 - alpha / BACKGROUND_BELOW, 0) * opacity):
+    solid = np.maximum(1 - (1 - alpha) / optics.SOLID, 0) + optics.TRACE * alpha**4
+    for weight in (solid * opacity, np.maximum(1 - alpha / optics.BACKGROUND_BELOW, 0) * opacity):
         sums = np.dstack([light * weight[..., None], weight])
-        fields.append(push_pull(reduce(sums, CELL), light))
+        fields.append(push_pull(reduce(sums, optics.CELL), light))
     return np.dstack(fields).astype(np.float32)
 
 
@@ -121,4 +171,4 @@ def push_pull(sums: Floats, light: Floats) -> Floats:
     above = push_pull(reduce(sums, 2), light)
     rows, columns = (np.arange(n) / 2 - 0.25 for n in sums.shape[:2])
     coarse = resample(above, rows, columns)
-    return (colour + np.maximum(FIELD_BELOW - weight, 0) * coarse) / np.maximum(weight, FIELD_BELOW)
+    return (colour + np.maximum(optics.FIELD_BELOW - weight, 0) * coarse) / np.maximum(weight, optics.FIELD_BELOW)
