@@ -241,7 +241,7 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
         assert np.prod(block) <= 1024, entry
         assert shared <= 99 << 10, entry
         assert all(isinstance(a, (np.generic, np.ndarray)) for a in args), entry
-    rows, columns = -(-size[0] // launches[-1][3][1]), -(-size[1] // cuda.WIDE)
+    rows, columns = -(-size[0] // (launches[-1][3][1] * cuda.RUN)), -(-size[1] // cuda.STRIP)
     assert launches[-1][2] == (columns, rows, shape[0])
     cuda._kept.clear()
 
@@ -271,6 +271,12 @@ def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
         first = (pixels // factor).astype(np.int64) + shift[pixels % factor]
         np.testing.assert_array_equal(cells.astype(np.int64) - 2, first)
         np.testing.assert_array_equal(cuda.tables(plan)["up"][counted % factor], up[pixels % factor])
+        for x in range(factor):  # four pixels from x on, and the cells from the first's first on
+            first = x + cuda.offset(plan)
+            for i, weights in enumerate(cuda.tables(plan)["across"][first % factor].T):
+                want = np.zeros(cuda.CELLS, np.float32)
+                want[(first + i) // factor - first // factor :][:4] = up[(x + i) % factor]
+                np.testing.assert_array_equal(weights, want)
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.3, 7.7, 24.0])
@@ -281,9 +287,9 @@ def test_steps_are_the_aperture_four_times(radius):
     for i in range(cuda.ROWS):
         rebuilt = {}
         for q in range(2 * spans.reach + cuda.ROWS):
-            for k in range(start[q], start[q + 1]):
-                if weight[k, i]:
-                    rebuilt[q - spans.reach - i, half[k]] = weight[k, i]
+            for j, shares in enumerate(weight[start[q] : start[q + 1]], half[q]):
+                if shares[i]:
+                    rebuilt[q - spans.reach - i, j] = shares[i]
         want = {(s * dy, j): w for dy, j, w in zip(spans.dy, spans.half, spans.weight, strict=True) for s in (1, -1)}
         assert rebuilt == want
 
