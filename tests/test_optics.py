@@ -9,7 +9,7 @@ import reference
 from gpublur import optics
 from gpublur.edit import BlurSpec
 
-RATIO = {("gaussian", "high"): 4, ("gaussian", "fast"): 2, ("bokeh", "high"): 24, ("bokeh", "fast"): 12}
+RATIO = {("gaussian", "high"): 4, ("gaussian", "fast"): 2, ("bokeh", "high"): 24, ("bokeh", "fast"): 13.5}
 FACTORS = range(1, 18)
 
 

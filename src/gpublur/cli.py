@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 import warnings
@@ -388,7 +389,7 @@ def bench(
     picture = Photo(_astronaut(size), "JPEG") if photo is None else codec.decode(photo)
     if picture.format not in codec.WRITTEN:
         picture.format = codec.fitting(None, alpha=False)
-    result = benchmark.run(picture, _editor(device, model), seconds)
+    result = benchmark.run(picture, _editor(device, model, None), seconds)
     about = result["machine"]
     click.echo(f"{about['name']}, {about['threads']} CPU threads; {result['megapixels']:.3g} MP; ", nl=False)
     click.echo(f"a copy reads and writes {result['copy_bytes_per_second'] / 1e9:.1f} GB/s\n")
