@@ -23,7 +23,7 @@ def measured():
 
 
 def run(monkeypatch, *args):
-    monkeypatch.setattr(cli, "_editor", lambda device, model: gpublur.Editor("cpu", find_ellipse))
+    monkeypatch.setattr(cli, "_editor", lambda device, model, text_model: gpublur.Editor("cpu", find_ellipse))
     return CliRunner().invoke(cli.main, ["bench", "--seconds", "0", *map(str, args)])
 
 
