@@ -55,7 +55,7 @@ FAULTS = {
     "halo of the spans one cell short": ("spans.cu", "const int n = TILE + 2 * steps.reach;", "const int n = TILE + 2 * steps.reach - 1;"),
     "taps one row off": ("separable.cu", "w[0] = __ldg(tap + ROWS - 1)", "w[0] = __ldg(tap + ROWS)"),
     "halo of the fit": ("matte.cu", "% TILE_ACROSS - WINDOW;", "% TILE_ACROSS - WINDOW + 1;"),
-    "sure where the mask is not": ("matte.cu", "(2.f * around - 1.f)", "(2.f * v.w - 1.f)"),
+    "held where the mask is not sure": ("matte.cu", "(around - tuning.certain)", "(around - tuning.certain + 0.4f)"),
     "windows weighted alike": ("matte.cu", "const float weight = 1.f /", "const float weight = 1.f + 0.f *"),
     "off by one in the span": ("spans.cu", "*right = centre + half + 1,", "*right = centre + half,"),
     "off by one in the first pixel of a run": ("decimate.cu", "column * factor + grid.first;", "column * factor + grid.first + 1;"),
@@ -70,7 +70,7 @@ FAULTS = {
     "background field upside down": ("cover.cuh", "fmaf(place.down, y, place.top)", "fmaf(-place.down, y, place.top)"),
     "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),
     "sums handed to the wrong warp": ("decimate.cu", "handed + (warp + 1) * grid.cells", "handed + warp * grid.cells"),
-    "cells of a row kept for too long": ("composite.cu", "ringed = max(ringed, row - 4)", "ringed = max(ringed, row - 3)"),
+    "cells of a row kept for too long": ("composite.cu", "ringed < row; ++ringed", "ringed < row - 1; ++ringed"),
     "words that two lanes share": ("pixel.cuh", "pixels.plane[c].word[WORDS - 1], 1)", "pixels.plane[c].word[WORDS - 1], 2)"),
     "tails of rows": ("pixel.cuh", "if (tail + lane < bytes)", "if (tail + lane + 1 < bytes)"),
 }  # fmt: skip

@@ -50,7 +50,7 @@ class Editor:
     def __init__(self, device: str = "auto", model: Any = "general", text_model: Any = None) -> None:
         self.device, self.verbs = backends.choose(device)
         self.model, self.text_model = model, text_model
-        self._segmenter: Any = None
+        self._segmenters: dict[bool, Any] = {}
 
     def blur_background(
         self,
@@ -163,10 +163,9 @@ class Editor:
         if mask is not None:
             masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
             given = zip(batch.pictures, masks, strict=True)
-            return ((picture, partial(self._given, mask=one, look=look), refine is True) for picture, one in given)
-        if self._segmenter is None:
-            self._segmenter = segmentation.load(self.model, self.verbs.TORCH, self.text_model)
-        return ((picture, partial(self._segment, look=look), refine is not False) for picture in batch.pictures)
+            return ((picture, partial(self._given, one, look), refine is True) for picture, one in given)
+        segment = partial(self._segment, self._segmenter(any(look.words.values())), look)
+        return ((picture, segment, refine is not False) for picture in batch.pictures)
 
     @in_turn
     def _blur(self, picture: Picture, spec: BlurSpec, mask: Any, refine: bool) -> Any:
@@ -205,12 +204,18 @@ class Editor:
         verbs.fill(source, matte, optics.decode(np.array(paint)).astype(np.float32), out)
         return out
 
-    def _given(self, _picture: Picture, mask: Any, look: Look) -> Any:
+    def _given(self, mask: Any, look: Look, _picture: Picture) -> Any:
         return look.at(mask)
 
-    def _segment(self, picture: Picture, look: Look) -> Any:
-        words = look.words.values()
+    def _segmenter(self, words: bool) -> Any:
+        """Return the model, or the one that is asked for what words name."""
+        if words not in self._segmenters:
+            model = segmentation.listener(self.model) if words else self.model
+            self._segmenters[words] = segmentation.load(model, self.verbs.TORCH, self.text_model)
+        return self._segmenters[words]
+
+    def _segment(self, segmenter: Any, look: Look, picture: Picture) -> Any:
         if self.verbs.GPU:
-            return look.at(self._segmenter.stack(picture.pixels, picture.planar, *words))
+            return look.at(segmenter.stack(picture.pixels, picture.planar, *look.words.values()))
         colour = np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3))
-        return look.at(self._segmenter(colour, *words))
+        return look.at(segmenter(colour, *look.words.values()))

@@ -17,8 +17,10 @@ CERTAIN = 0.1
 ROUNDING = 1e-3  # a custom model's mask may leave [0, 1] by this much, as a resize in half precision does
 
 
-def of_kinds(subject: Tensor, kinds: Tensor, chosen: Sequence[int]) -> Tensor:
+def of_kinds(subject: Tensor, kinds: Tensor, chosen: Sequence[int], background: int) -> Tensor:
     """Return the probability (h, w) that a pixel belongs to what was asked for: that it is of one of the chosen kinds.
+
+    The better of two answers: its kind is one of these; or it is the subject's, and of all kinds these.
 
     Parameters
     ----------
@@ -28,8 +30,13 @@ def of_kinds(subject: Tensor, kinds: Tensor, chosen: Sequence[int]) -> Tensor:
         The probability of each kind.
     chosen : sequence of int
         Which of them were asked for.
+    background : int
+        Which of them is none.
     """
-    return torch.stack([kinds[i] for i in chosen]).sum(0)  # an index tensor would have to travel to the GPU
+    wanted = torch.stack([kinds[i] for i in chosen]).sum(0)  # an index tensor would have to travel to the GPU
+    some = torch.stack([kinds[i] for i in range(len(kinds)) if i != background]).sum(0)
+    # A subject that is more this than any other kind, even where kinds alone would rather call it background.
+    return torch.maximum(wanted, subject * wanted / (some + 1e-4))
 
 
 def without(wanted: Tensor, unwanted: Tensor) -> Tensor:

@@ -143,7 +143,8 @@ class Segmenter(ABC):
         """Return the mask of what a text names: of kinds that the model knows, else as the text model sees it."""
         chosen = words.chosen(text, self.kinds)
         if chosen is not None and found.subject is not None and found.kinds is not None:
-            return masks.certain(masks.of_kinds(found.subject, found.kinds, chosen))
+            background = self.kinds.index(words.BACKGROUND) if words.BACKGROUND in self.kinds else -1
+            return masks.certain(masks.of_kinds(found.subject, found.kinds, chosen, background))
         if self.text_model is None:
             raise words.unsupported(argument, text, self.kinds)
         return masks.certain(self._text.find(image, text))
