@@ -188,7 +188,8 @@ def test_category_names_a_model(monkeypatch):
     from gpublur.segmentation import registry
 
     edit = Edit(subject=Subject("cars"))
-    assert execute.model_for(edit) == "general"
+    assert execute.model_for(edit) == "cars"
+    assert execute.model_for(Edit(subject=Subject("food"))) == "general"
     assert execute.model_for(edit, "other") == "other"
     monkeypatch.setattr(registry, "registered", {})
     segmentation.register("cars", "hub:somebody/cars")

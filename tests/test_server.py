@@ -332,7 +332,7 @@ def test_sizes(library):
         large = encoded(pixels=np.zeros((HEIGHT + 1, WIDTH, 3), np.uint8))
         says(photoroom(client, data=large), 413, "imageFile: is 64 x 49 pixels, more than the limit")
         says(claid(client, {"blur": True}, large), 413, "file: is 64 x 49 pixels")
-        says(photoroom(client, {"outputSize": "100x100"}), 413, "makes 100 x 100 pixels")
+        says(photoroom(client, {"outputSize": "100x100"}), 413, "x 100 pixels, more than the limit")
         for path in ("/v2/edit", "/v1/image/edit", "/v1/image/edit/upload"):
             says(client.post(path, content=b"x" * len(PNG) * 2), 413, "larger than")
             chunks = iter([b"--b\r\n", *[b"x" * 3000] * 9])  # without a Content-Length
