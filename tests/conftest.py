@@ -69,3 +69,13 @@ def matte(height, width):
 def find_ellipse(picture):
     """A model for tests: `matte`, whatever the picture (1, 3, H, W) shows."""
     return matte(*picture.shape[2:])
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Threads that wait for each other on a busy machine make small models slow."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -27,13 +27,7 @@ SIDE, MEAN, STD = 96, [0.5, 0.4, 0.3], [0.5, 0.4, 0.6]
 OURS = {"input_size": SIDE, "mean": MEAN, "std": STD}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Threads that wait for each other on a busy machine make small models slow."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -35,12 +35,7 @@ PHOTO = np.random.default_rng(5).integers(0, 256, (70, 90, 3), np.uint8)
 FLOATS = (PHOTO / 255).astype(np.float32)  # no rounding between the passes of the resize
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,9 @@ def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
     edit = edit.checked()
     if edit.format is not None:
         codec.check_written(edit.format, alpha=False)
+    model = model_for(edit, model)
     for name in ("prompt", "negative_prompt"):
-        segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model_for(edit, model), text_model)
+        segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model, text_model)
     return edit
 
 

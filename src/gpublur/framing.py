@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import optics
-from .edit import NoSubject, Paint, Resize, side
-from .finding import SUBJECT
+from .edit import Paint, Resize, side
+from .finding import settled
 
 Pixels = NDArray[Any]  # (H, W, C), C in 1, 3, 4, straight alpha
 
@@ -30,10 +30,9 @@ def bounds(matte: NDArray[np.float32]) -> tuple[slice, slice]:
     Raises
     ------
     NoSubject
-        If nowhere in the picture the matte reaches `SUBJECT`.
+        If nowhere in the picture the matte reaches `finding.SUBJECT`.
     """
-    if matte.max() < SUBJECT:
-        raise NoSubject("no subject was found in the picture")
+    settled(matte, "error")
     inside = matte > EDGE
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

@@ -139,12 +139,14 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     samples = pixels[grid.top :: grid.step, grid.left :: grid.step]
     unit = np.float32(1 / 255 if mask.dtype == np.uint8 else 1)
     rows, columns = to_mask[2] * rows + to_mask[3], to_mask[0] * columns + to_mask[1]
-    alpha = matting.resample(mask, rows, columns) * unit
+    alpha = matting.resample(mask, rows, columns)
+    if refine:
+        down, across = to_mask[2] * grid.step, to_mask[0] * grid.step
+        around = matting.surroundings(mask, alpha, rows, columns, down, across) * unit
+    alpha *= unit
     shown = samples[..., :colours] * source.scale
     if refine:
         guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
-        down, across = to_mask[2] * grid.step, to_mask[0] * grid.step
-        around = matting.surroundings(mask, rows, columns, down, across) * unit
         coefficients = matting.coefficients(guide, alpha, around)
         alpha = np.clip((coefficients[..., :3] * guide).sum(-1) + coefficients[..., 3], 0, 1)
         cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, grid.place())

@@ -24,9 +24,12 @@ def resample(mask: NDArray, rows: NDArray, columns: NDArray) -> Floats:
     return out
 
 
-def surroundings(mask: NDArray, rows: NDArray, columns: NDArray, down: float, across: float) -> Floats:
-    """Return the mean of ``mask`` at each sample and at four points diagonally from it, in `resample`'s units."""
-    total = resample(mask, rows, columns)
+def surroundings(mask: NDArray, centre: Floats, rows: NDArray, columns: NDArray, down: float, across: float) -> Floats:
+    """Return the mean of ``mask`` at each sample, its ``centre``, and at four points diagonally from it.
+
+    As `resample` gives them; ``down`` and ``across`` are a sample's steps in its units.
+    """
+    total = centre
     for y in (-optics.AROUND * down, optics.AROUND * down):
         for x in (-optics.AROUND * across, optics.AROUND * across):
             total = total + resample(mask, rows + y, columns + x)
