@@ -149,7 +149,7 @@ class Batches:
         if len(moved):
             scenes = self.layer(rng.choice(self.scenes, len(moved)), side, (0.35, 1.0), 0.1, "reflection")
             put(layer, moved, over(pick(layer, moved), scenes))
-        paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0.0, 0.3))
+        paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0.0, 0.35))
         if len(paired):  # two subjects: one small and anywhere, before the other
             others = rng.choice(len(self.weights), len(paired), p=self.others)
             put(layer, paired, over(self.layer(others, side, (1.1, 2.4), 0.7, "zeros"), pick(layer, paired)))

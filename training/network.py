@@ -1,6 +1,7 @@
 """The network, its loss, and the files that it is shipped as."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,6 +12,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from gpublur.segmentation.checkpoint import fold_norms
+
 from .batches import Answers
 from .kinds import CATEGORIES, KINDS
 
@@ -18,7 +21,7 @@ ARCHITECTURE = {
     "arch": "FPN",
     "encoder_name": "mobilenet_v2",
     "decoder_pyramid_channels": 96,
-    "decoder_segmentation_channels": 64,
+    "decoder_segmentation_channels": 96,
     "decoder_interpolation": "bilinear",
     "decoder_dropout": 0.1,
     "classes": len(CATEGORIES) + len(KINDS),
@@ -27,36 +30,37 @@ SIDE = 320
 CONFIG = {"input_size": SIDE, "mean": [0.5] * 3, "std": [0.5] * 3, "categories": CATEGORIES, "kinds": KINDS}
 
 
-def build(encoder: Path | None = None, init: Path | None = None) -> nn.Module:
-    """Return the network.
+def build(encoders: Sequence[Path] = (), init: Path | None = None) -> nn.Module:
+    """Return the network, the encoder's batch norms folded into its convolutions: a fifth of the time is saved.
 
     Parameters
     ----------
-    encoder : Path, optional
-        An npz of MobileNetV2's ImageNet weights under torchvision's names, batch norm folded into the convolutions.
+    encoders : sequence of Path
+        Each an npz of MobileNetV2's weights under torchvision's names, batch norm folded into the convolutions; later
+        ones win. Of a DeepLab's own layers the first, ``aspp0``, becomes the first part of the encoder's last one.
     init : Path, optional
         Weights of an earlier run, of which every tensor that has the same shape is taken.
     """
     model = smp.create_model(encoder_weights=None, **ARCHITECTURE)
-    if encoder:
-        state = {name: torch.from_numpy(value).float() for name, value in np.load(encoder).items()}
-        missing, unexpected = nn.Module.load_state_dict(model.encoder, state, strict=False)
-        lost = [name for name in missing if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
-        # Folded: every convolution weight and every norm bias is given; norm scales stay at their initial 1.
-        if unexpected or any(not is_norm_scale(model.encoder, name) for name in lost):
-            raise click.ClickException(f"{encoder}: unexpected {unexpected[:3]}, missing {lost[:3]}")
+    state = model.encoder.state_dict()
+    for path in encoders:
+        given = {name: torch.from_numpy(value).float() for name, value in np.load(path).items()}
+        for name, value in given.items():
+            if name.startswith("features."):
+                state[name] = value
+        if "aspp0.weight" in given:
+            wide = len(given["aspp0.bias"])
+            state["features.18.0.weight"] = torch.cat([given["aspp0.weight"], state["features.18.0.weight"][wide:]])
+            state["features.18.1.bias"] = torch.cat([given["aspp0.bias"], state["features.18.1.bias"][wide:]])
+    model.encoder.load_state_dict(state)
     if init:
         own = model.state_dict()
         given = {name: value.float() for name, value in load_file(init).items()}
         fits = {name: value for name, value in given.items() if name in own and own[name].shape == value.shape}
         click.echo(f"{init}: {len(fits)} of {len(given)} tensors taken")
         model.load_state_dict(fits, strict=False)
+    fold_norms(model.encoder.eval())
     return model.to(memory_format=torch.channels_last)
-
-
-def is_norm_scale(encoder: nn.Module, name: str) -> bool:
-    module, _, leaf = name.rpartition(".")
-    return leaf == "weight" and isinstance(encoder.get_submodule(module), nn.BatchNorm2d)
 
 
 def answer(model: nn.Module, photos: torch.Tensor) -> torch.Tensor:
@@ -84,6 +88,17 @@ def loss_of(logits: torch.Tensor, answers: Answers, balance: torch.Tensor) -> to
 def save(model: nn.Module, out: Path) -> None:
     """Write half-precision weights and their config to the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half().contiguous() for name, value in model.state_dict().items() if "num_batches" not in name}
+    state = {name: value.half().contiguous() for name, value in unfolded(model).items() if "num_batches" not in name}
     save_file(state, out / "general.safetensors")
     (out / "general.json").write_text(json.dumps(ARCHITECTURE | CONFIG, indent=2) + "\n")
+
+
+def unfolded(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the network's state under smp's names: a folded convolution's bias is that of the norm behind it."""
+    state = smp.create_model(encoder_weights=None, **ARCHITECTURE).state_dict()
+    for name, value in model.state_dict().items():
+        if name not in state:
+            block, index, leaf = name.rsplit(".", 2)
+            name = f"{block}.{int(index) + 1}.{leaf}"
+        state[name] = value
+    return state

@@ -17,13 +17,17 @@ from .batches import Batches
 from .evaluate import measures, pictures
 from .network import SIDE, answer, build, loss_of, save
 
+SMALL = 256
+
 
 @click.command()
 @click.argument("pack", type=click.Path(exists=True, path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--val", type=click.Path(exists=True, path_type=Path), help="A second pack, to choose by and report.")
 @click.option("--without", multiple=True, type=click.Path(exists=True, path_type=Path), help="Stems to leave out.")
-@click.option("--encoder", type=click.Path(exists=True, path_type=Path), help="Folded MobileNetV2 weights (npz).")
+@click.option(
+    "--encoder", multiple=True, type=click.Path(exists=True, path_type=Path), help="Folded MobileNetV2 weights (npz)."
+)
 @click.option("--init", type=click.Path(exists=True, path_type=Path), help="Go on from weights of an earlier run.")
 @click.option("--share", multiple=True, default=["train=0.5", "more=0.5"], help="FOLDER=SHARE of the pictures drawn.")
 @click.option("--minutes", default=75.0, help="Wall-clock budget; the learning rate follows it.")
@@ -39,11 +43,11 @@ def main(pack, out, val, without, encoder, init, share, minutes, small, batch, l
     kept = {stem for path in without for stem in path.read_text().split()}
     shares = {name: float(value) for name, value in (item.split("=") for item in share)}
     model = build(encoder, init)
-    # Edges and corners stay ImageNet's: their backward pass is a third of the time.
-    model.encoder.features[:4].requires_grad_(False)
+    # Edges, corners and textures stay as they came: their backward pass is a third of the time.
+    model.encoder.features[:7].requires_grad_(False)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
     groups = [
-        {"params": model.encoder.parameters(), "scale": 0.3},
+        {"params": model.encoder.parameters(), "scale": 0.15},
         {"params": model.decoder.parameters(), "scale": 1.0},
         {"params": model.segmentation_head.parameters(), "scale": 1.0},
     ]
@@ -55,7 +59,7 @@ def main(pack, out, val, without, encoder, init, share, minutes, small, batch, l
 
     def sides():  # small pictures first: twice as many an hour, and the last part sees the size that is used
         while True:
-            yield 224 if part() < small else SIDE
+            yield SMALL if part() < small else SIDE
 
     step, running = 0, 0.0
     batches = Batches(pack, kept, shares, 0.1, seed)
@@ -67,7 +71,6 @@ def main(pack, out, val, without, encoder, init, share, minutes, small, batch, l
         for group in optimiser.param_groups:
             group["lr"] = lr * group["scale"] * rate
         model.train()
-        model.encoder.eval()  # its norm statistics are folded away
         with torch.autocast("cpu", torch.bfloat16):
             logits = answer(model, answers.photos)
         loss = loss_of(logits, answers, balance)
