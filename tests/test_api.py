@@ -313,7 +313,7 @@ def test_refused_models(name):
     assert "model=[] is not" in said(InvalidArgument, [])  # not even hashable
     unknown = said(ModelUnavailable, "nonsense")
     assert "model='nonsense'" in unknown
-    assert "(general, kinds, products, cars)" in unknown
+    assert "(general, products, cars)" in unknown
     assert "model='<lambda>' returned a str" in said(InvalidArgument, lambda pixels: "brightest")
 
 

@@ -414,7 +414,7 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
         return torch.nn.functional.avg_pool2d(pixels.mean(1), 4)
 
     for editor in (gpu, cpu):
-        editor.model, editor._segmenters = bright, {}
+        editor.model, editor._segmenter = bright, None
     seen = []
     monkeypatch.setattr(cuda, "matte", lambda s, m, r, matte=cuda.matte: seen.append(m) or matte(s, m, r))
     for channels, planar in LAYOUTS.values():
@@ -426,4 +426,4 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
     assert set(shapes) == {(1, 3, 83, 139)}
     batch = gpu.segment(np.stack([PHOTO, PHOTO[::-1]]))
     np.testing.assert_allclose(batch[0], cpu.segment(PHOTO), atol=1e-3)
-    cpu.model, cpu._segmenters = "general", {}
+    cpu.model, cpu._segmenter = "general", None

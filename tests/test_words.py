@@ -181,7 +181,7 @@ def test_one_network_for_categories_and_words(shipped, weights):
     editors = [Editor("cpu", model) for model in ("general", "cars")]
     for editor in editors:
         editor.segment(PHOTO, object_to_keep="cat")
-    assert editors[0]._segmenter(True).model is editors[1]._segmenter(True).model
+    assert editors[0]._segmenter.model is editors[1]._segmenter.model
 
 
 def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
@@ -195,7 +195,7 @@ def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
 
 
 def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, tmp_path, monkeypatch):
-    assert [row.status for row in segmentation.models()] == ["ready"] * 4
+    assert [row.status for row in segmentation.models()] == ["ready"] * 3
     for category in ("products", "cars"):
         assert execute.model_for(Edit(subject=Subject(category))) == category
         assert execute.model_for(Edit(subject=Subject(category)), "mine") == "mine"
@@ -342,7 +342,7 @@ def test_clipseg_from_end_to_end(shipped, clipseg, monkeypatch):
     assert cup.shape == PHOTO.shape[:2]
     own = Editor("cpu", find_ellipse, clipseg)  # a model that knows nothing of words
     np.testing.assert_array_equal(own.segment(PHOTO, object_to_keep="cup"), cup)
-    assert own._segmenter(True)._text is editor._segmenter(True)._text
+    assert own._segmenter._text is editor._segmenter._text
     monkeypatch.setenv(segmentation.TEXT_MODEL, str(clipseg))
     functions.kept.cache_clear()
     np.testing.assert_array_equal(gpublur.segment(PHOTO, object_to_keep="cup", device="cpu"), cup)

@@ -50,7 +50,7 @@ class Editor:
     def __init__(self, device: str = "auto", model: Any = "general", text_model: Any = None) -> None:
         self.device, self.verbs = backends.choose(device)
         self.model, self.text_model = model, text_model
-        self._segmenters: dict[bool, Any] = {}
+        self._segmenter: Any = None
 
     def blur_background(
         self,
@@ -164,7 +164,9 @@ class Editor:
             masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
             given = zip(batch.pictures, masks, strict=True)
             return ((picture, partial(self._given, one, look), refine is True) for picture, one in given)
-        segment = partial(self._segment, self._segmenter(any(look.words.values())), look)
+        if self._segmenter is None:
+            self._segmenter = segmentation.load(self.model, self.verbs.TORCH, self.text_model)
+        segment = partial(self._segment, look)
         return ((picture, segment, refine is not False) for picture in batch.pictures)
 
     @in_turn
@@ -207,15 +209,8 @@ class Editor:
     def _given(self, mask: Any, look: Look, _picture: Picture) -> Any:
         return look.at(mask)
 
-    def _segmenter(self, words: bool) -> Any:
-        """Return the model, or the one that is asked for what words name."""
-        if words not in self._segmenters:
-            model = segmentation.listener(self.model) if words else self.model
-            self._segmenters[words] = segmentation.load(model, self.verbs.TORCH, self.text_model)
-        return self._segmenters[words]
-
-    def _segment(self, segmenter: Any, look: Look, picture: Picture) -> Any:
+    def _segment(self, look: Look, picture: Picture) -> Any:
         if self.verbs.GPU:
-            return look.at(segmenter.stack(picture.pixels, picture.planar, *look.words.values()))
+            return look.at(self._segmenter.stack(picture.pixels, picture.planar, *look.words.values()))
         colour = np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3))
-        return look.at(segmenter(colour, *look.words.values()))
+        return look.at(self._segmenter(colour, *look.words.values()))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..edit import InvalidArgument, ModelUnavailable, text
 from . import config, words
 from .hub import PREFIX, download
-from .registry import OTHER_WAYS, ModelInfo, find, listener, locate, models, ready_category, register
+from .registry import OTHER_WAYS, ModelInfo, find, locate, models, ready_category, register
 
 if TYPE_CHECKING:
     from .network import Segmenter
@@ -112,7 +112,7 @@ def check_words(
     if prompt is None:
         return
     text(argument, prompt)
-    kinds = _kinds(listener(model))
+    kinds = _kinds(model)
     if words.chosen(prompt, kinds) is not None:
         return
     if _text_model(text_model) is None:

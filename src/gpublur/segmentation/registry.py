@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from ..edit import InvalidArgument
 from . import config, hub
@@ -80,24 +79,11 @@ _GENERAL = ModelInfo(
     name="general",
     path=str(_WEIGHTS / "general.safetensors"),
     licence="Apache-2.0",
-    trained_on="photos of people, pets and things with masks (see training/), after an ImageNet encoder",
-)
-# A second network tells kinds of things apart; the categories are outputs of it. Its first is a general mask too, but
-# not yet as good a one (training/README.md).
-_KINDS = replace(
-    _GENERAL,
-    name="kinds",
-    path=str(_WEIGHTS / "kinds.safetensors"),
-    trained_on=f"{_GENERAL.trained_on}; a VOC network told the kinds",
+    trained_on="photos of people, pets and things with masks (see training/), after ImageNet and Pascal VOC",
 )
 SHIPPED = {
     row.name: row
-    for row in (
-        _GENERAL,
-        _KINDS,
-        replace(_KINDS, name="products", category="products"),
-        replace(_KINDS, name="cars", category="cars"),
-    )
+    for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))
 }
 registered: dict[str, ModelInfo] = {}
 
@@ -152,11 +138,6 @@ def ready_category(category: str, default: object) -> bool:
     if category in registered:
         return True
     return category in SHIPPED and category != default == _GENERAL.name and SHIPPED[category].status == "ready"
-
-
-def listener(model: Any) -> Any:
-    """Return the model that is asked for what words name: the default one has a second network for them."""
-    return _KINDS.name if model == _GENERAL.name and model not in registered else model
 
 
 def find(model: str | os.PathLike[str]) -> ModelInfo:
