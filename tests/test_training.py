@@ -1,15 +1,18 @@
 """The scripts that make the default weights: from a folder of photos and masks to a file that `load` reads."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
+from click import ClickException
 from click.testing import CliRunner
 from PIL import Image
 
 from gpublur.segmentation import load
-from training import batches, evaluate, pack, scenes, train
+from training import batches, evaluate, network, pack, scenes, train
 from training.batches import Batches, Layer, over
 from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of
 
@@ -159,6 +162,54 @@ def test_the_right_one_is_told_from_the_wrong_one(packed):
     wrong = lambda photo, kind: right(photo, "cat" if kind == "bottle" else "bottle")  # noqa: E731
     assert evaluate.kept(right, made)[:2] == (8, 8)
     assert evaluate.kept(wrong, made)[:2] == (0, 8)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    """Weights of a MobileNetV2 as --encoder takes them, norms folded, and those of a DeepLab behind it."""
+    rng, root = np.random.default_rng(3), tmp_path_factory.mktemp("encoders")
+    names = {
+        name: value.shape
+        for name, value in smp.encoders.get_encoder("mobilenet_v2", weights=None).state_dict().items()
+        if value.ndim == 4 or name.endswith("bias")
+    }
+    paths = [root / "imagenet.npz", root / "deeplab.npz"]
+    np.savez(paths[0], **{name: rng.normal(0, 0.1, shape).astype(np.float16) for name, shape in names.items()})
+    own = {"aspp0.weight": (256, 320, 1, 1), "aspp0.bias": (256,), "logits.bias": (21,), "features.0.1.bias": (32,)}
+    np.savez(paths[1], **{name: rng.normal(0, 0.1, shape).astype(np.float16) for name, shape in own.items()})
+    return paths
+
+
+def test_encoders_are_taken_and_later_ones_win(encoders):
+    first, second = (np.load(path) for path in encoders)
+    layers = network.build(encoders).encoder.features
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-6)  # norms add 1e-5 to their variance of 1
+    given = lambda file, name: torch.from_numpy(file[name]).float()  # noqa: E731
+    close(layers[0][0].weight.data, given(first, "features.0.0.weight"))
+    close(layers[0][0].bias.data, given(second, "features.0.1.bias"))
+    close(layers[18][0].weight.data[:256], given(second, "aspp0.weight"))
+    close(layers[18][0].weight.data[256:], given(first, "features.18.0.weight")[256:])
+    close(layers[18][0].bias.data[:256], given(second, "aspp0.bias"))
+
+
+def test_an_encoder_of_another_kind_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", **{"layer1.weight": np.zeros(3)})
+    with pytest.raises(ClickException, match=r"other\.npz holds no features\.\* of a MobileNetV2, but layer1\.weight"):
+        network.build([tmp_path / "other.npz"])
+
+
+def test_saved_weights_answer_as_the_network_that_learnt(encoders, tmp_path):
+    torch.manual_seed(0)
+    model = network.build(encoders).eval()
+    network.save(model, tmp_path)
+    segmenter = load(tmp_path / "general.safetensors")
+    photo = np.random.default_rng(1).random((320, 320, 3), np.float32)
+    with torch.inference_mode():
+        logits = network.answer(model, torch.from_numpy(photo).permute(2, 0, 1)[None])
+        wanted = torch.nn.functional.interpolate(logits, (320, 320), mode="bilinear", align_corners=True)[0]
+        found = segmenter.model((torch.from_numpy(photo).permute(2, 0, 1)[None] - 0.5) / 0.5)[0]
+    assert wanted.std() > 0.01
+    torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.01)  # the file has half precision
 
 
 def test_training_ends_with_weights_that_load(packed, monkeypatch):

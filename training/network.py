@@ -45,9 +45,10 @@ def build(encoders: Sequence[Path] = (), init: Path | None = None) -> nn.Module:
     state = model.encoder.state_dict()
     for path in encoders:
         given = {name: torch.from_numpy(value).float() for name, value in np.load(path).items()}
-        for name, value in given.items():
-            if name.startswith("features."):
-                state[name] = value
+        features = {name: value for name, value in given.items() if name.startswith("features.")}
+        if not features:
+            raise click.ClickException(f"{path} holds no features.* of a MobileNetV2, but {', '.join([*given][:3])}")
+        state |= features
         if "aspp0.weight" in given:
             wide = len(given["aspp0.bias"])
             state["features.18.0.weight"] = torch.cat([given["aspp0.weight"], state["features.18.0.weight"][wide:]])
