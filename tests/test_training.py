@@ -140,6 +140,15 @@ def test_measures_of_masks():
     assert evaluate.measures(np.eye(2, dtype=np.float32), truth * 0) == {"taken": pytest.approx(0.5, abs=0.1)}
 
 
+def test_reliability():
+    assert evaluate.error({"IoU": 0.75}) == 0.25
+    assert (evaluate.error({"taken": 0.001}), evaluate.error({"taken": 0.01})) == (0, 1)
+    true = [0.3, 0.1, 0.2, 0.4, 0.6, 0.5]
+    correlation, parts = evaluate.reliability([value / 2 for value in true], true)
+    assert correlation == pytest.approx(1)
+    assert parts == [(pytest.approx(value / 2), pytest.approx(value)) for value in sorted(true)]
+
+
 def test_scenes_hold_both_subjects(packed):
     made = scenes.generate(list(evaluate.pictures(packed / "pack")), 6, seed=0)
     assert len(made) == 6

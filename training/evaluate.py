@@ -3,8 +3,9 @@
     python -m training.evaluate WEIGHTS.safetensors PACK [--only STEMS] [--scenes N]
 
 For each group of categories: mean IoU at threshold 0.5, mean absolute error, boundary F (edges within 0.75 % of the
-diagonal of each other); for pictures without a subject the share that is taken for one. With ``--scenes`` also how
-often words keep the right one of two subjects.
+diagonal of each other); for pictures without a subject the share that is taken for one. Then how far
+`gpublur.finding.Finding.uncertainty` tells the error, in sixths of the pictures. With ``--scenes`` also how often words
+keep the right one of two subjects.
 """
 
 import json
@@ -18,11 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gpublur.finding import Finding
 from gpublur.segmentation import load
 
 from .scenes import generate
 
 NEAR = 0.0075  # of the diagonal: how far edges may lie apart to be the same
+INVENTED = 0.002  # of an empty picture: what may be taken for a subject without being wrong
+SIXTHS = 6
 
 
 def pictures(pack: Path, only: set[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
@@ -74,6 +78,18 @@ def kept(segmenter, scenes) -> tuple[int, int, list[float]]:
     return right, len(ious), ious
 
 
+def error(measured: dict[str, float]) -> float:
+    """Return the error that an uncertainty is to tell: 1 - IoU, or 0 or 1 where there is no subject."""
+    return 1 - measured["IoU"] if "IoU" in measured else float(measured["taken"] > INVENTED)
+
+
+def reliability(told: list[float], true: list[float]) -> tuple[float, list[tuple[float, float]]]:
+    """Return the correlation of uncertainties and errors, and the means of both in sixths by the former."""
+    pairs = np.array([told, true])
+    parts = np.array_split(pairs[:, np.argsort(pairs[0], kind="stable")], SIXTHS, axis=1)
+    return float(np.corrcoef(pairs)[0, 1]), [(float(a.mean()), float(b.mean())) for a, b in parts]
+
+
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, path_type=Path))
 @click.argument("packs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
@@ -84,19 +100,28 @@ def main(weights: Path, packs: tuple[Path, ...], only: Path | None, scenes: int)
     torch.set_num_threads(1)
     segmenter = load(weights)
     stems = set(only.read_text().split()) if only else None
-    everything = []
+    everything: list[tuple[str, np.ndarray]] = []
+    told, true = [], []
     for pack in packs:
         group: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         mine = list(pictures(pack, stems if len(packs) == 1 or pack == packs[-1] else None))
         everything += mine
         for category, pixels in mine:
-            for name, value in measures(segmenter(pixels[..., :3]), pixels[..., 3]).items():
+            mask = segmenter(pixels[..., :3])
+            measured = measures(mask, pixels[..., 3])
+            told.append(Finding(mask).uncertainty)
+            true.append(error(measured))
+            for name, value in measured.items():
                 group[category.split("-")[0]][name].append(value)
                 if category != "background":
                     group["all"][name].append(value)
         for name, values in group.items():
             count = len(next(iter(values.values())))
             click.echo(f"{name:14} ({count:3})  " + "  ".join(f"{k} {np.mean(v):.4f}" for k, v in values.items()))
+    correlation, parts = reliability(told, true)
+    for name, values in zip(("told", "true"), zip(*parts, strict=True), strict=True):
+        click.echo(f"uncertainty, {name}: " + "  ".join(f"{value:.3f}" for value in values))
+    click.echo(f"correlation {correlation:.2f}, {len(told)} pictures")
     if scenes:
         right, asked, ious = kept(segmenter, generate(everything, scenes, 0))
         click.echo(f"scenes: {right} of {asked} right ({right / asked:.1%}), mean IoU {np.mean(ious):.3f}")
