@@ -13,7 +13,7 @@ from PIL import Image
 
 from gpublur.segmentation import load
 from training import batches, evaluate, network, pack, scenes, train
-from training.batches import Batches, Layer, over
+from training.batches import Batches, Layer, beside, over
 from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of
 
 CATS, BOTTLES, NOTHING = "animal-cat", "waste-glass", "background"
@@ -75,7 +75,7 @@ def test_answers_of_a_batch_agree_with_each_other(packed):
     assert answers.kinds.shape == (24, len(KINDS), 16, 16)
     torch.testing.assert_close(answers.kinds.sum(1), torch.ones(24, 16, 16), atol=1e-3, rtol=0)
     subject, product, vehicle = answers.masks.unbind(1)
-    assert (product <= subject + 1e-6).all()
+    assert ((product > subject + 1e-6).float().mean((1, 2)) < 0.3).all()  # a small thing beside the subject
     assert not vehicle.any()
     assert subject.amax((1, 2)).min() == 0
     assert subject.max() == 1
@@ -90,7 +90,7 @@ def test_pictures_left_out_are_never_drawn(packed):
     kept = {f"{CATS}_{i}" for i in range(2)}
     answers = Batches(packed / "pack", kept, {"data": 1.0}, 0.2, seed=1).draw(24, 64)
     subject, product = answers.masks[:, 0], answers.masks[:, 1]
-    torch.testing.assert_close(subject, product)  # only bottles are left
+    assert (product >= subject - 1e-5).all()  # only bottles are left
 
 
 def layer(value, mask, product, kind):
@@ -113,6 +113,18 @@ def test_what_is_in_front_hides_what_is_behind():
     assert (both.kinds[:, KINDS.index("bottle")] == torch.tensor([1.0, 0.0])).all()
     assert both.rgb[..., 0].min() == 1
     assert both.rgb[..., 7].max() == 0
+
+
+def test_a_small_thing_beside_the_subject_is_no_subject():
+    bottle, person = KINDS.index("bottle"), KINDS.index("person")
+    back = layer(0.0, slice(2, 8), 0, person)
+    small = beside(layer(1.0, slice(1, 2), 1, bottle), back)
+    assert small.mask[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    assert small.product[0, 0, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    held = beside(layer(1.0, slice(4, 5), 1, bottle), back)
+    assert held.mask[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
+    large = beside(layer(1.0, slice(0, 3), 1, bottle), back)
+    assert large.mask.min() == 1
 
 
 def test_categories_map_to_kinds():
@@ -214,8 +226,7 @@ def test_saved_weights_answer_as_the_network_that_learnt(encoders, tmp_path):
     segmenter = load(tmp_path / "general.safetensors")
     photo = np.random.default_rng(1).random((320, 320, 3), np.float32)
     with torch.inference_mode():
-        logits = network.answer(model, torch.from_numpy(photo).permute(2, 0, 1)[None])
-        wanted = torch.nn.functional.interpolate(logits, (320, 320), mode="bilinear", align_corners=True)[0]
+        wanted = network.enlarged(network.answer(model, torch.from_numpy(photo).permute(2, 0, 1)[None]))[0]
         found = segmenter.model((torch.from_numpy(photo).permute(2, 0, 1)[None] - 0.5) / 0.5)[0]
     assert wanted.std() > 0.01
     torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.01)  # the file has half precision

@@ -16,6 +16,7 @@ from .kinds import KINDS, VEHICLES, is_product, kind_of
 
 STRIDE = 4  # of the network's own grid, on which kinds are compared
 UNSURE = 0.5  # share of "background" where the manifest knows that a subject is none of the kinds
+MINOR = 0.4  # of the subject's area: a thing smaller than this beside it is no subject
 AROUND = 9  # cells of STRIDE pixels around a subject in which the teacher's spill of its kind is taken for background
 
 
@@ -48,6 +49,17 @@ def over(front: Layer, back: Layer) -> Layer:
         front.known * front.mask + back.known * (1 - front.mask),
         front.kinds * small + back.kinds * (1 - small),
     )
+
+
+def beside(front: Layer, back: Layer) -> Layer:
+    """Return two subjects together: what is small beside the other one is a passer-by, no subject of the picture.
+
+    Before it, it is: what somebody holds is kept with them. Its kind, and whether it is for sale, stay known.
+    """
+    both = over(front, back)
+    left = (back.mask * (1 - front.mask)).mean((1, 2, 3), keepdim=True)
+    minor = front.mask.mean((1, 2, 3), keepdim=True) < MINOR * left
+    return both._replace(mask=torch.where(minor, back.mask, both.mask))
 
 
 def pick(layer: Layer, which: np.ndarray) -> Layer:
@@ -152,7 +164,7 @@ class Batches:
         paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0.0, 0.35))
         if len(paired):  # two subjects: one small and anywhere, before the other
             others = rng.choice(len(self.weights), len(paired), p=self.others)
-            put(layer, paired, over(self.layer(others, side, (1.1, 2.4), 0.7, "zeros"), pick(layer, paired)))
+            put(layer, paired, beside(self.layer(others, side, (1.1, 2.4), 0.7, "zeros"), pick(layer, paired)))
         # Which of the things on a photo is for sale is known once a product is among them.
         sold = layer.product.amax((1, 2, 3), keepdim=True) > 0.5
         known = torch.where(sold, 1.0, layer.known)

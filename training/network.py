@@ -70,6 +70,11 @@ def answer(model: nn.Module, photos: torch.Tensor) -> torch.Tensor:
     return model.segmentation_head[0](model.decoder(features))
 
 
+def enlarged(logits: torch.Tensor) -> torch.Tensor:
+    """Return logits at the photo's size, exactly as the network's own last layer enlarges them when it is used."""
+    return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=True)
+
+
 def loss_of(logits: torch.Tensor, answers: Answers, balance: torch.Tensor) -> torch.Tensor:
     """Cross-entropies of masks and kinds, and of each mask one minus the soft intersection over union.
 
@@ -77,7 +82,7 @@ def loss_of(logits: torch.Tensor, answers: Answers, balance: torch.Tensor) -> to
     """
     masks, kinds = logits[:, : len(CATEGORIES)].float(), logits[:, len(CATEGORIES) :].float()
     target, weight = answers.masks, answers.weights
-    masks = F.interpolate(masks, target.shape[2:], mode="bilinear")
+    masks = F.avg_pool2d(enlarged(masks), 2)
     entropy = F.binary_cross_entropy_with_logits(masks, target, weight=weight) * len(CATEGORIES)
     p = masks.sigmoid()
     both = (weight * p * target).sum((2, 3))
