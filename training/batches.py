@@ -16,7 +16,7 @@ from .kinds import KINDS, VEHICLES, is_product, kind_of
 
 STRIDE = 4  # of the network's own grid, on which kinds are compared
 UNSURE = 0.5  # share of "background" where the manifest knows that a subject is none of the kinds
-MINOR = 0.4  # of the subject's area: a thing smaller than this beside it is no subject
+MINOR = 0.6  # of the subject's area: a thing smaller than this beside it is no subject
 AROUND = 9  # cells of STRIDE pixels around a subject in which the teacher's spill of its kind is taken for background
 
 
@@ -156,15 +156,20 @@ class Batches:
         """Return n pictures, augmented."""
         rng = self.rng
         index = rng.choice(len(self.weights), n, p=self.weights)
-        layer = self.layer(index, side, (0.65, 1.7), 0.1, "reflection")
-        moved = np.flatnonzero(rng.random(n) < np.where(self.plain[index], 0.55, 0.3))
-        if len(moved):
+        layer = self.layer(index, side, (0.6, 1.05), 0.05, "reflection")
+        moved = np.flatnonzero(rng.random(n) < np.where(self.plain[index], 0.55, 0.35))
+        if len(moved):  # only these may be small: past its frame a photo would repeat its subject
+            subjects = self.layer(index[moved], side, (0.65, 2.0), 0.3, "zeros")
             scenes = self.layer(rng.choice(self.scenes, len(moved)), side, (0.35, 1.0), 0.1, "reflection")
-            put(layer, moved, over(pick(layer, moved), scenes))
+            put(layer, moved, over(subjects, scenes))
         paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0.0, 0.35))
-        if len(paired):  # two subjects: one small and anywhere, before the other
-            others = rng.choice(len(self.weights), len(paired), p=self.others)
-            put(layer, paired, beside(self.layer(others, side, (1.1, 2.4), 0.7, "zeros"), pick(layer, paired)))
+        if len(paired):  # two subjects: one small and anywhere, before the other or behind it
+            other = rng.choice(len(self.weights), len(paired), p=self.others)
+            others = self.layer(other, side, (1.1, 3.0), 0.7, "zeros")
+            first = pick(layer, paired)
+            behind = torch.from_numpy(rng.random((len(paired), 1, 1, 1)) < 0.6)
+            others = others._replace(mask=torch.where(behind, others.mask * (1 - first.mask), others.mask))
+            put(layer, paired, beside(others, first))
         # Which of the things on a photo is for sale is known once a product is among them.
         sold = layer.product.amax((1, 2, 3), keepdim=True) > 0.5
         known = torch.where(sold, 1.0, layer.known)
