@@ -32,6 +32,7 @@ RUN = 16  # rows of a warp, at least
 COMPOSING, PARTS, CELLS = 4, 16, 6  # of composite.cu; COMPOSING: warps
 QUAD, STRIP, SLOTS = 4, 128, 144  # of pixel.cuh
 COPIES = 8  # of decimate.cu
+CHUNK = WARPS * STRIP  # of shrink.cu: pixels
 ROWS, TILE, GROUPS = 4, 64, 8  # of spans.cu; ROWS of separable.cu as well
 ACROSS, DOWN, PLANES, BLOCK = 32, 8, 15, 16  # of matte.cu
 WORDS = 512  # of upload.cu
@@ -147,17 +148,50 @@ def empty(picture: Picture, channels: int) -> Any:
 
 def light(picture: Picture, linear: bool) -> Light:
     """Return the picture and how to decode it, to linear light or to display values."""
-    height, width = picture.size
-    channels, memory = picture.channels, picture.memory
     table: Table | None = None  # other types have too many values
     if picture.dtype == "uint8":
-        table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
+        table = kept(("decode", linear), picture.memory, lambda: {"decode": optics.decode_table(256, linear)})
+    return lit(picture, linear, table)
+
+
+def lit(picture: Picture, linear: bool, table: Table | None) -> Light:
+    """Return the picture with a table of its code values' light, for kernels that need one."""
+    height, width = picture.size
+    channels, memory = picture.channels, picture.memory
     channel = 0 if channels == 1 else height * width if picture.planar else 1
     photo = (
         memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
         width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
     )  # fmt: skip
     return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
+
+
+def shrink(picture: Picture, side: int) -> Any:
+    """Return pictures as a network sees them: stretched to squares, every pixel weighted by a triangle.
+
+    This is torch's ``interpolate(mode="bilinear", antialias=True)`` of what is never stored as floats.
+
+    Parameters
+    ----------
+    side : int
+        Of the square, pixels.
+
+    Returns
+    -------
+    array (n, 3, side, side) float32
+        Display values in [0, 1]; floats of the picture beyond that are clipped. Of the picture's library.
+    """
+    (height, width), count, source = picture.size, picture.count, lit(picture, False, None)
+    out = picture.memory.empty((count, 3, side, side), "float32")
+    down, across = height / side, width / side
+    # The columns of a block: so many that their pixels are one chunk, the triangles' halves and rounding included; alike.
+    most = min(max(int((CHUNK - 2) / max(across, 1)) - 1, 1), WARP * WARPS)
+    run = -(-side // -(-side // most))
+    launch(
+        source, "shrink", f"shrink_{kind(source)}", (-(-side // run), side, count), (WARP, WARPS), 0,
+        source.photo, out, np.int32(side), np.int32(run), np.float32(down), np.float32(across),
+    )  # fmt: skip
+    return out
 
 
 def bend(spec: BlurSpec) -> NDArray[Any]:
