@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import save_file  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
+from gpublur import segmentation  # noqa: E402
 from gpublur.arrays import Picture  # noqa: E402
 from gpublur.backends import cuda, module  # noqa: E402
 from gpublur.editor import Editor  # noqa: E402
@@ -161,15 +162,8 @@ def test_a_text_model_has_the_whole_picture(monkeypatch, weights):
             seen.append((tuple(image.shape), words))
             return torch.ones(8, 8)
 
-    gpu._segmenter = segmenter = gpu_segmenter(gpu)
-    monkeypatch.setattr(segmenter, "text_model", "some")
-    monkeypatch.setitem(vars(segmenter), "_text", Text())
+    gpu._segmenter = segmentation.load(weights, "cpu")
+    gpu._segmenter.text_model, gpu._segmenter._text = "some", Text()
     monkeypatch.setattr("gpublur.segmentation.check_words", lambda *args: None)
     gpu.segment(noise((70, 91, 3), "uint8"), object_to_keep="a red hat")
     assert seen == [((3, 70, 91), "a red hat")]
-
-
-def gpu_segmenter(editor):
-    from gpublur import segmentation
-
-    return segmentation.load(editor.model, "cpu")
