@@ -20,6 +20,7 @@ import click
 import numpy as np
 
 from gpublur import optics
+from gpublur.arrays import read
 from gpublur.backends import module
 from gpublur.edit import BlurSpec
 
@@ -43,6 +44,7 @@ BANDWIDTH = 3.0e12
 # Told for PHOTO, counted on so many of its rows (the mask's samples and the disk in pixels depend on the width alone).
 PHOTO, ROWS = (3000, 4000), 750
 RADIUS_PX = 50.0
+SIDE = 320  # of the square that the default model sees
 
 
 def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
@@ -59,6 +61,11 @@ def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
             ),
         )
     found["cut-out"] = 0.0, lambda editor: editor.remove_background(picture, mask=mask, refine=True)
+    # As many small photos as have those rows' pixels, of which a cell has as many as of the photo.
+    parts = PHOTO[0] // ROWS
+    (small,) = read(np.stack([picture[:, : PHOTO[1] // parts]] * parts), None, gpu=True, whole=True).pictures
+    side = SIDE // parts
+    found["model's input"] = 0.0, lambda editor: editor.verbs.shrink(editor.verbs.take(small), side)
     return found
 
 
@@ -70,6 +77,7 @@ BYTES: dict[str, Callable[[float], float]] = {
     "spans": lambda cells: 2 * 16 * cells,
     "composite": lambda cells: 3 + 3 + 16 * cells,
     "cutout": lambda cells: 3 + 4,
+    "shrink": lambda _cells: 3 + 3 * 4 * SIDE**2 / math.prod(PHOTO),  # its second read is from the L2 cache
 }
 
 
@@ -251,9 +259,10 @@ was measured on a GPU**: these are bounds from below, which show what limits a k
 ## An 8-bit RGB photo of 12 MP
 
 The disk has {radius:.0f} pixels in radius, the gaussian a sigma of {radius:.0f}; a mask of a tenth of the photo's width
-is refined. Instructions, of single threads, and bytes are for a pixel of the photo. Times: the bytes at {bandwidth:.1f}
-TB/s; the instructions, if {units} multiprocessors issue four a clock at {clock:.3f} GHz; and the unit that is busy
-longest. Kernels of the matte read a few hundred samples a side of any photo, and have no bytes here.
+is refined; the model sees a square of {side} pixels. Instructions, of single threads, and bytes are for a pixel of the
+photo. Times: the bytes at {bandwidth:.1f} TB/s; the instructions, if {units} multiprocessors issue four a clock at
+{clock:.3f} GHz; and the unit that is busy longest. Kernels of the matte read a few hundred samples a side of any photo,
+and have no bytes here.
 
 {stages}
 **How instructions are counted.** A copy of each source gets a counter in every block (function, loop, branch), and the
@@ -315,6 +324,7 @@ def main(lines: bool) -> None:
             compiler=toolchain.compiler(),
             arch=ARCH,
             radius=RADIUS_PX,
+            side=SIDE,
             rows=ROWS,
             bandwidth=BANDWIDTH / 1e12,
             units=UNITS,

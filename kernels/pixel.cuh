@@ -44,8 +44,15 @@ struct Ink {
 
 // ---- Code values: display value in [0, 1] and back. Integers are rounded to nearest.
 
-__device__ __forceinline__ float shown(uint8_t v) { return v * (1.f / 255); }
-__device__ __forceinline__ float shown(uint16_t v) { return v * (1.f / 65535); }
+template <class T>
+constexpr float UNIT = 1.f;  // display value of code value 1
+template <>
+constexpr float UNIT<uint8_t> = 1.f / 255;
+template <>
+constexpr float UNIT<uint16_t> = 1.f / 65535;
+
+__device__ __forceinline__ float shown(uint8_t v) { return v * UNIT<uint8_t>; }
+__device__ __forceinline__ float shown(uint16_t v) { return v * UNIT<uint16_t>; }
 __device__ __forceinline__ float shown(__half v) { return __half2float(v); }
 __device__ __forceinline__ float shown(float v) { return v; }
 

@@ -11,7 +11,7 @@ from conftest import matte, scene
 
 from gpublur import InvalidArgument, optics
 from gpublur.arrays import Picture
-from gpublur.backends import cuda, module
+from gpublur.backends import cuda, module, tables
 from gpublur.edit import BlurSpec
 from gpublur.editor import Editor
 from gpublur.memory import CupyMemory, Memory, TorchMemory, gpu_memory
@@ -157,7 +157,7 @@ def test_a_mask_for_every_picture_of_a_batch(gpu):
 
 
 def test_nothing_is_compiled_or_uploaded_again(gpu):
-    cuda._kept.clear()
+    tables._kept.clear()
     gpu.blur_background(PHOTO, radius=0.03, mask=MASK)
     assert "upload" in gpu.log
     loaded = dict(module.gpu().modules)
@@ -170,11 +170,11 @@ def test_nothing_is_compiled_or_uploaded_again(gpu):
 
 def test_what_a_graph_captures_is_uploaded_in_it(gpu, monkeypatch):
     """A buffer that a capture has only promised to fill must not serve other calls."""
-    cuda._kept.clear()
+    tables._kept.clear()
     with monkeypatch.context() as patch:
         patch.setattr(emulated.EmulatedMemory, "capturing", lambda self: True)
         gpu.bokeh_blur(PHOTO, 0.03)
-        assert not cuda._kept
+        assert not tables._kept
     captured = gpu.log.count("upload")
     gpu.log.clear()
     gpu.bokeh_blur(PHOTO, 0.03)
@@ -183,14 +183,14 @@ def test_what_a_graph_captures_is_uploaded_in_it(gpu, monkeypatch):
 
 
 def test_kept_tables_are_bounded_and_belong_to_a_stream(gpu, monkeypatch):
-    monkeypatch.setattr(cuda, "TABLES", 3)
-    cuda._kept.clear()
+    monkeypatch.setattr(tables, "TABLES", 3)
+    tables._kept.clear()
     for stream in range(5):
         monkeypatch.setattr(emulated.EmulatedMemory, "stream", lambda self, stream=stream: stream)
         gpu.log.clear()
         gpu.gaussian_blur(PHOTO, 0.05)
         assert "upload" in gpu.log
-    assert len(cuda._kept) == 3
+    assert len(tables._kept) == 3
 
 
 # --- Planning ---
@@ -223,7 +223,7 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
     launches = []
     fake = SimpleNamespace(launch=lambda *launch: launches.append(launch))
     monkeypatch.setattr(module, "gpu", lambda: fake)
-    cuda._kept.clear()
+    tables._kept.clear()
     memory, size = Nowhere(), shape[1:3]
     picture = Picture(memory.empty(shape, "uint8"), False, memory)
     mask = memory.empty((shape[0], 320, 320), "float32")
@@ -243,18 +243,18 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
         assert all(isinstance(a, (np.generic, np.ndarray)) for a in args), entry
     rows, columns = -(-size[0] // (launches[-1][3][1] * cuda.RUN)), -(-size[1] // cuda.STRIP)
     assert launches[-1][2] == (columns, rows, shape[0])
-    cuda._kept.clear()
+    tables._kept.clear()
 
 
 def test_a_disk_that_shared_memory_cannot_hold_is_refused(monkeypatch):
     monkeypatch.setattr(module, "gpu", lambda: SimpleNamespace(launch=lambda *launch: None))
-    cuda._kept.clear()
+    tables._kept.clear()
     plan = optics.plan(BlurSpec("bokeh", 0.05, quality="exact").checked(), 40000, 30000)
     memory = Nowhere()
     source = cuda.light(Picture(memory.empty((40000, 30000, 3), "uint8"), False, memory), True)
     with pytest.raises(InvalidArgument, match="'exact' of a 30000 x 40000 picture"):
         cuda.spans(plan.aperture, plan, cuda.frames(plan, source), source)
-    cuda._kept.clear()
+    tables._kept.clear()
 
 
 @pytest.mark.parametrize("factor", range(1, optics.MAX_FACTOR + 1))
@@ -265,16 +265,16 @@ def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
     assert factor <= cuda.PARTS
     if factor > 1:
         pixels = np.concatenate([np.arange(10_000), 2**28 - 1 - np.arange(10_000)]).astype(np.uint64)
-        counted = pixels + cuda.offset(plan)
-        cells = counted * cuda.reciprocal(factor) >> np.uint64(32)
+        counted = pixels + tables.offset(plan)
+        cells = counted * tables.reciprocal(factor) >> np.uint64(32)
         np.testing.assert_array_equal(cells, counted // factor)
         first = (pixels // factor).astype(np.int64) + shift[pixels % factor]
         np.testing.assert_array_equal(cells.astype(np.int64) - 2, first)
-        np.testing.assert_array_equal(cuda.tables(plan)["up"][counted % factor], up[pixels % factor])
+        np.testing.assert_array_equal(tables.of(plan)["up"][counted % factor], up[pixels % factor])
         for x in range(factor):  # four pixels from x on, and the cells from the first's first on
-            first = x + cuda.offset(plan)
-            for i, weights in enumerate(cuda.tables(plan)["across"][first % factor].T):
-                want = np.zeros(cuda.CELLS, np.float32)
+            first = x + tables.offset(plan)
+            for i, weights in enumerate(tables.of(plan)["across"][first % factor].T):
+                want = np.zeros(tables.CELLS, np.float32)
                 want[(first + i) // factor - first // factor :][:4] = up[(x + i) % factor]
                 np.testing.assert_array_equal(weights, want)
 
@@ -283,10 +283,10 @@ def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
 def test_steps_are_the_aperture_four_times(radius):
     """Each of the four neighbouring results gets every span once, from the row it belongs to."""
     spans = optics.disk(radius)
-    weight, half, start = cuda.steps(spans)
-    for i in range(cuda.ROWS):
+    weight, half, start = tables.steps(spans)
+    for i in range(tables.ROWS):
         rebuilt = {}
-        for q in range(2 * spans.reach + cuda.ROWS):
+        for q in range(2 * spans.reach + tables.ROWS):
             for j, shares in enumerate(weight[start[q] : start[q + 1]], half[q]):
                 if shares[i]:
                     rebuilt[q - spans.reach - i, j] = shares[i]

@@ -13,7 +13,8 @@ import pytest
 from conftest import matte, scene
 from test_imports import python
 
-from gpublur.backends import module
+from gpublur.arrays import Picture, read
+from gpublur.backends import cuda, module
 from gpublur.editor import Editor
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
@@ -27,6 +28,8 @@ JOBS = {
     "box": {"mode": "bokeh", "radius": 0.05, "quality": "fast", "mask": MASK[1::4, 1::4]},  # R 8.3: factor 1
     "refined": {"mode": "gaussian", "radius": 0.03, "mask": MASK[1::4, 1::4], "refine": True},
 }
+SIDE = 32
+SHRUNK = (PHOTO, np.tile(PHOTO[:9], (1, 150, 1)))  # the cells of the second have more pixels than a chunk
 # What is wrong, where, and with what: text of the kernel and its replacement.
 # ruff: noqa: E501
 FAULTS = {
@@ -72,6 +75,14 @@ FAULTS = {
     "sums handed to the wrong warp": ("decimate.cu", "handed + (warp + 1) * grid.cells", "handed + warp * grid.cells"),
     "cells of a row kept for too long": ("composite.cu", "ringed < row; ++ringed", "ringed < row - 1; ++ringed"),
     "words that two lanes share": ("pixel.cuh", "pixels.plane[c].word[WORDS - 1], 1)", "pixels.plane[c].word[WORDS - 1], 2)"),
+    "missing barrier between a chunk's means and its cells": (
+        "shrink.cu", "    __syncthreads();\n    if (thread < cells) {", "    if (thread < cells) {",
+    ),
+    "missing barrier before the next chunk": ("shrink.cu", "      }\n    }\n    __syncthreads();\n  }", "      }\n    }\n  }"),
+    "triangle half a pixel off": ("shrink.cu", "(2 * int64_t{first} + 1)", "(2 * int64_t{first} + 2)"),
+    "triangle without its last pixel": ("shrink.cu", "__float2int_ru(middle + reach - 0.5f)", "__float2int_rd(middle + reach - 0.5f)"),
+    "cell cut off at the chunk's end": ("shrink.cu", "min(own.end, begin + CHUNK)", "min(own.end, begin + CHUNK - 1)"),
+    "run that leaves a cell out": ("shrink.cu", "cells = min(run, side - column);", "cells = min(run, side - column - 1);"),
     "tails of rows": ("pixel.cuh", "if (tail + lane < bytes)", "if (tail + lane + 1 < bytes)"),
 }  # fmt: skip
 
@@ -97,13 +108,22 @@ def outcome(folder, monkeypatch, order="forward"):
     monkeypatch.setattr(emulator, "order", order)
     editor = emulated.editor(monkeypatch)
     try:
-        return [editor.blur_background(PHOTO, **job) for job in JOBS.values()]
+        blurred = [editor.blur_background(PHOTO, **job) for job in JOBS.values()]
+        return [*blurred, *(squares(picture) for picture in SHRUNK)]
     except emulator.KernelError as error:
         return str(error)
 
 
+def squares(picture):
+    """What a network sees, in 1/255."""
+    return cuda.shrink(cuda.take(Picture(picture, False, emulated.EmulatedMemory())), SIDE)[0] * 255
+
+
 def wrong(got, want):
-    return isinstance(got, str) or any(np.abs(a.astype(int) - b).max() > 1 for a, b in zip(got, want, strict=True))
+    return isinstance(got, str) or any(
+        not np.abs(a.astype(float) - b).max() <= (1 if a.dtype == np.uint8 else 0.01)  # what is not a number is wrong
+        for a, b in zip(got, want, strict=True)
+    )
 
 
 def edits():
@@ -121,6 +141,8 @@ def edits():
                 editor.blur_background(picture, mode, 0.05, quality="fast", mask=mask[::3, ::3], refine=True, **options)
             editor.remove_background(picture, mask=mask[::2, ::2], **options)
             editor.remove_background(picture, "red", mask=mask, **options)
+            [one] = read(picture, options["layout"], gpu=True).pictures
+            cuda.shrink(cuda.take(one), 32)
     batch = np.stack([picture, picture])
     editor.blur_background(batch, mask=np.stack([mask, mask]), layout="NCHW")
 
@@ -134,7 +156,14 @@ def test_no_access_out_of_bounds_and_no_undefined_behaviour():
 @pytest.fixture(scope="module")
 def truth():
     editor = Editor("cpu")
-    return [editor.blur_background(PHOTO, **job) for job in JOBS.values()]
+    return [*(editor.blur_background(PHOTO, **job) for job in JOBS.values()), *map(stretched, SHRUNK)]
+
+
+def stretched(picture):
+    """The same by torch, in float64."""
+    torch = pytest.importorskip("torch")
+    shown = torch.from_numpy(picture).permute(2, 0, 1)[None].double()
+    return torch.nn.functional.interpolate(shown, (SIDE, SIDE), mode="bilinear", antialias=True)[0].numpy()
 
 
 def test_the_kernels_as_they_are(folder, monkeypatch, truth):

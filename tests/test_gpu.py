@@ -6,8 +6,10 @@ import reference
 from conftest import matte, scene
 
 import gpublur
-from gpublur.backends import module
+from gpublur.arrays import Picture
+from gpublur.backends import cuda, module
 from gpublur.editor import Editor
+from gpublur.memory import gpu_memory
 
 usable, why = module.status()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not usable, reason=why)]
@@ -196,6 +198,32 @@ def test_the_model_runs_on_the_device(torch):
     assert float(np.abs(mask.float().cpu().numpy() - host).mean()) < 0.02
     out = Editor("cuda").blur_background(torch.stack([tensor(torch)] * 2))
     assert torch.equal(out[0], out[1])
+
+
+@pytest.mark.parametrize("size", [(241, 333), (1500, 2001), (33, 65)])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+def test_shrink_is_torchs_resize(torch, dtype, size):
+    white = 255 if dtype == "uint8" else 1
+    for channels in (1, 3, 4):
+        given = (torch.rand((2, channels, *size), device="cuda") * white).to(getattr(torch, dtype))
+        shown = (given[:, :3].double() / white).expand(-1, 3, -1, -1)
+        want = torch.nn.functional.interpolate(shown, (320, 320), mode="bilinear", antialias=True)
+        for planar in (True, False):
+            pixels = given if planar else given.movedim(1, 3).contiguous()
+            got = cuda.shrink(Picture(pixels, planar, gpu_memory(pixels)), 320)
+            assert got.device.type == "cuda"
+            assert float((got - want).abs().max()) < 1e-5
+
+
+def test_the_model_waits_for_nothing(editor, torch):
+    picture = tensor(torch)
+    editor.blur_background(picture)
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        editor.blur_background(picture)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def test_auto_takes_the_gpu_and_the_cpu_refuses_its_arrays(torch):

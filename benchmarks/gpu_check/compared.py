@@ -8,18 +8,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from gpublur.edit import MAX_RADIUS, BlurSpec
 
 from .. import truth
+from ..peers import FAITHFUL
 from ..truth import Error
 from .accuracy import HIGHEST
 from .device import Cuda
 from .peers import Other, Work, present, work_of
 from .run import Job
 from .schema import Missing, Peer, Throughput
+from .speed import squares
 
 RADIUS = 0.01
+SIDE = 320  # of the square that the default model sees
 BATCHES = (1, 8, 32)
 SLOW = 0.5  # seconds: what takes longer is not tried with a larger radius or batch
 OURS = Error(math.inf, 55)  # the rims of lamps on the disk of the default quality; a gaussian keeps within it by far
@@ -46,6 +50,25 @@ def peers(job: Job) -> Iterator[Peer | Missing]:
             if isinstance(found, Missing) or found.seconds > SLOW:
                 slow.add(other)
             yield found
+    for who in SHRINKING:
+        yield job.attempt(f"{who} shrink", lambda who=who: shrunk(device, who))
+
+
+def torch_squares(_device: Cuda, photos: torch.Tensor, side: int) -> torch.Tensor:
+    return F.interpolate(photos.float() / 255, (side, side), mode="bilinear", antialias=True)
+
+
+SHRINKING = {"gpublur": squares, "torch": torch_squares}
+
+
+def shrunk(device: Cuda, who: str) -> Peer:
+    """One photo to the square that a network sees: no blur, so the radius is 0."""
+    photos = device.photos(device.large)[None]
+    got = SHRINKING[who](device, photos, SIDE).double().cpu().numpy()
+    want = F.interpolate(photos.double() / 255, (SIDE, SIDE), mode="bilinear", antialias=True).cpu().numpy()
+    return told(
+        device, who, "shrink", 0.0, lambda: SHRINKING[who](device, photos, SIDE), truth.error(got, want), FAITHFUL
+    )
 
 
 def theirs(device: Cuda, other: Other, radius: float) -> Peer:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gpublur import optics, segmentation
+from gpublur import arrays, optics, segmentation
 from gpublur.edit import MODES, BlurSpec
 
 from .. import scene
@@ -134,5 +134,17 @@ def model(job: Job) -> Iterator[Model | Missing]:
         return
     for batch in BATCHES[: device.few]:
         photos = device.photos(device.small, batch)
-        seconds = device.seconds_of(lambda photos=photos: segmenter.stack(photos, True))
+        seconds = device.seconds_of(lambda photos=photos: found(device, segmenter, photos))
         yield Model(batch, seconds, batch / seconds)
+
+
+def found(device: Cuda, segmenter: Any, photos: torch.Tensor) -> torch.Tensor:
+    """Return the coarse masks as the road takes them."""
+    return segmenter.stack(photos, True, squares=squares(device, photos, segmenter.side))
+
+
+def squares(device: Cuda, photos: torch.Tensor, side: int) -> torch.Tensor:
+    """Return what a network sees of photos, uint8 (3, H, W) or (N, 3, H, W)."""
+    verbs = device.editor.verbs
+    (picture,) = arrays.read(photos, None, gpu=True, whole=True).pictures
+    return verbs.shrink(picture, side)

@@ -211,6 +211,8 @@ class Editor:
 
     def _segment(self, look: Look, picture: Picture) -> Any:
         if self.verbs.GPU:
-            return look.at(self._segmenter.stack(picture.pixels, picture.planar, *look.words.values()))
+            side = self._segmenter.side
+            squares = side and self.verbs.shrink(picture, side)
+            return look.at(self._segmenter.stack(picture.pixels, picture.planar, *look.words.values(), squares))
         colour = np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3))
         return look.at(self._segmenter(colour, *look.words.values()))

@@ -1,17 +1,13 @@
 """The verbs on CUDA: check, caller's stream, allocate, plan, launch; nothing waits for the GPU.
 
-Buffers come from the pool of the picture's own library (see `gpublur.memory`). What the host has computed travels as
-arguments of the launches, so that a CUDA graph can hold it. The structs here are the twins of those in kernels/, member
-for member.
+Buffers come from the pool of the picture's own library (see `gpublur.memory`). The structs here are the twins of those
+in kernels/, member for member.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,22 +16,21 @@ from numpy.typing import NDArray
 from .. import optics
 from ..arrays import Picture
 from ..edit import BlurSpec, DeviceUnavailable, InvalidArgument
-from ..memory import Memory
 from ..optics import BORDER, Plan, Spans, Taps
-from . import module
+from . import module, tables
+from .tables import CELLS, ROWS
 
 GPU, TORCH = True, "cuda"  # takes pictures that lie there, and whole batches; where the model runs
 
 WARP, WARPS = 32, 8
 SHARED = module.DEFAULT_SHARED
 RUN = 16  # rows of a warp, at least
-COMPOSING, PARTS, CELLS = 4, 16, 6  # of composite.cu; COMPOSING: warps
-QUAD, STRIP, SLOTS = 4, 128, 144  # of pixel.cuh
+COMPOSING, PARTS = 4, 16  # of composite.cu; COMPOSING: warps
+STRIP, SLOTS = 128, 144  # of pixel.cuh
 COPIES = 8  # of decimate.cu
-ROWS, TILE, GROUPS = 4, 64, 8  # of spans.cu; ROWS of separable.cu as well
+CHUNK = WARPS * STRIP  # of shrink.cu: pixels
+TILE, GROUPS = 64, 8  # of spans.cu
 ACROSS, DOWN, PLANES, BLOCK = 32, 8, 15, 16  # of matte.cu
-WORDS = 512  # of upload.cu
-TABLES = 256  # that are kept: for one radius, size and stream each
 
 PHOTO = np.dtype(
     [("pixels", "u8"), ("table", "u8"), ("picture", "i8"), ("channel", "i8"), ("height", "i4"), ("width", "i4"),
@@ -99,14 +94,7 @@ class Frames(NamedTuple):
     other: Any
     rows: int
     columns: int
-    table: Table  # the plan's arrays
-
-
-class Table(NamedTuple):
-    """Arrays of the host on the device: one buffer, and the address of each."""
-
-    buffer: Any
-    at: dict[str, int]
+    table: tables.Table  # the plan's arrays
 
 
 def describe() -> str:
@@ -147,17 +135,50 @@ def empty(picture: Picture, channels: int) -> Any:
 
 def light(picture: Picture, linear: bool) -> Light:
     """Return the picture and how to decode it, to linear light or to display values."""
+    table: tables.Table | None = None  # other types have too many values
+    if picture.dtype == "uint8":
+        table = tables.kept(("decode", linear), picture.memory, lambda: {"decode": optics.decode_table(256, linear)})
+    return lit(picture, linear, table)
+
+
+def lit(picture: Picture, linear: bool, table: tables.Table | None) -> Light:
+    """Return the picture with a table of its code values' light, for kernels that need one."""
     height, width = picture.size
     channels, memory = picture.channels, picture.memory
-    table: Table | None = None  # other types have too many values
-    if picture.dtype == "uint8":
-        table = kept(("decode", linear), memory, lambda: {"decode": optics.decode_table(256, linear)})
     channel = 0 if channels == 1 else height * width if picture.planar else 1
     photo = (
         memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
         width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
     )  # fmt: skip
     return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
+
+
+def shrink(picture: Picture, side: int) -> Any:
+    """Return pictures as a network sees them: stretched to squares, every pixel weighted by a triangle.
+
+    This is torch's ``interpolate(mode="bilinear", antialias=True)`` of what is never stored as floats.
+
+    Parameters
+    ----------
+    side : int
+        Of the square, pixels.
+
+    Returns
+    -------
+    array (n, 3, side, side) float32
+        Display values in [0, 1]; floats of the picture beyond that are clipped. Of the picture's library.
+    """
+    (height, width), count, source = picture.size, picture.count, lit(picture, False, None)
+    out = picture.memory.empty((count, 3, side, side), "float32")
+    down, across = height / side, width / side
+    # Columns of a block: so many that their pixels, half a triangle on either side included, are one chunk.
+    most = min(max(int((CHUNK - 2) / max(across, 1)) - 1, 1), WARP * WARPS)
+    run = -(-side // -(-side // most))
+    launch(
+        source, "shrink", f"shrink_{kind(source)}", (-(-side // run), side, count), (WARP, WARPS), 0,
+        source.photo, out, np.int32(side), np.int32(run), np.float32(down), np.float32(across),
+    )  # fmt: skip
+    return out
 
 
 def bend(spec: BlurSpec) -> NDArray[Any]:
@@ -255,7 +276,7 @@ def frames(plan: Plan, source: Light) -> Frames:
     rows, columns = (n + 2 * BORDER for n in plan.grid)
     shape = (source.picture.count, rows, columns, source.colours + 1)
     memory = source.picture.memory
-    table = kept(plan, memory, lambda: tables(plan))
+    table = tables.kept(plan, memory, lambda: tables.of(plan))
     return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns, table)
 
 
@@ -314,8 +335,8 @@ def composite(source: Light, matte: Matte, plan: Plan, of: Frames, linear: bool,
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
     cells = source.picture.memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
     upsampling = (
-        (0, 0, 0, 0), cells, of.table.at["up"], of.table.at["across"], plan.factor, offset(plan),
-        reciprocal(plan.factor), *plan.grid, BORDER,
+        (0, 0, 0, 0), cells, of.table.at["up"], of.table.at["across"], plan.factor, tables.offset(plan),
+        tables.reciprocal(plan.factor), *plan.grid, BORDER,
     )  # fmt: skip
     put(f"composite_{kind(source)}", source, matte, upsampling, linear, out)
 
@@ -400,98 +421,3 @@ def launch(source: Light, name: str, entry: str, grid: Any, block: Any, shared: 
         a if isinstance(a, (np.generic, np.ndarray)) and a.ndim == 0 else np.uint64(memory.address(a)) for a in args
     ]
     module.gpu().launch(name, entry, grid, block, tuple(flat), shared, memory.stream())
-
-
-def offset(plan: Plan) -> int:
-    """Return h with which pixel x is interpolated from the cells from (x + h) // factor - 2 on: the plan's shift."""
-    return plan.factor - int((plan.shift == -2).sum()) if plan.factor > 1 else 0
-
-
-def reciprocal(factor: int) -> int:
-    """Return by which 32-bit numbers below 2^28 are divided by a factor of 2 to 16, in the upper half of a product."""
-    return -(-(1 << 32) // factor) if factor > 1 else 0
-
-
-@lru_cache(maxsize=TABLES)
-def tables(plan: Plan) -> dict[str, NDArray[Any]]:
-    """Return the plan's arrays as the kernels read them."""
-    # A pixel's weights stand where it is counted from the first of its four cells, which is so many cells before.
-    part = (np.arange(plan.factor) + offset(plan)) % plan.factor
-    up = plan.up[np.argsort(part)]
-    across = np.zeros((plan.factor, CELLS, QUAD), np.float32)
-    if plan.factor > 1:
-        for first, pixel in np.ndindex(plan.factor, QUAD):
-            skipped, at = divmod(first + pixel, plan.factor)
-            across[first, skipped : skipped + up.shape[1], pixel] = up[at]
-    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": up, "across": across}
-    if isinstance(plan.aperture, Taps):
-        return found | {"taps": np.pad(plan.aperture.weights, ROWS - 1)}
-    weight, half, start = steps(plan.aperture)
-    return found | {"weight": weight, "half": half, "start": start}
-
-
-def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-    """Return the spans as ROWS neighbouring results read them, see spans.cu.
-
-    Returns
-    -------
-    weight : (k, ROWS) float32
-    half : (2 * reach + ROWS,) int32
-    start : (2 * reach + ROWS + 1,) int32
-    """
-    dense = np.zeros((spans.reach + 1, spans.half.max() + 1), np.float32)
-    dense[spans.dy, spans.half] = spans.weight
-    nothing = np.zeros_like(dense[0])
-    weights, halves, start = [], [], [0]
-    for q in range(-spans.reach, spans.reach + ROWS):
-        rows = [dense[abs(q - i)] if abs(q - i) <= spans.reach else nothing for i in range(ROWS)]
-        used = np.flatnonzero(np.any(rows, axis=0))
-        low, high = used[0], used[-1] + 1
-        weights.append(np.stack(rows, axis=1)[low:high])
-        halves.append(low)
-        start.append(start[-1] + high - low)
-    return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)
-
-
-_kept: OrderedDict[Any, Table] = OrderedDict()
-_keeping = Lock()
-
-
-def kept(key: Any, memory: Memory, build: Callable[[], dict[str, NDArray[Any]]]) -> Table:
-    """Return arrays on the device, uploaded at first use on a stream and then kept for it.
-
-    While a CUDA graph is captured they are uploaded as part of it: what it records is not done yet.
-    """
-    if memory.capturing():
-        return uploaded(build(), memory)
-    full = (key, type(memory), memory.device, memory.stream())
-    with _keeping:
-        if full in _kept:
-            _kept.move_to_end(full)
-            return _kept[full]
-        table = _kept[full] = uploaded(build(), memory)
-        if len(_kept) > TABLES:
-            _kept.popitem(last=False)
-        return table
-
-
-def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
-    """Copy arrays of 4-byte elements into one buffer, each at a multiple of 16 bytes, through launch arguments."""
-    starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays.values())])
-    words = np.zeros(int(starts[-1]), np.uint32)
-    for start, array in zip(starts, arrays.values(), strict=False):
-        words[start : start + array.size] = np.ascontiguousarray(array).view(np.uint32).ravel()
-    buffer = memory.empty((len(words),), "float32")
-    address = memory.address(buffer)
-    for begin in range(0, len(words), WORDS):
-        part = words[begin : begin + WORDS]
-        args = (packet(part), np.uint64(address + 4 * begin), np.int32(len(part)))
-        module.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
-    return Table(buffer, {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)})
-
-
-def packet(words: NDArray[np.uint32]) -> NDArray[Any]:
-    """Return words as the argument of `upload`."""
-    out = np.zeros((), [("word", "u4", WORDS)])
-    out["word"][: len(words)] = words
-    return out

@@ -43,9 +43,12 @@ class Segmenter(ABC):
         Where it runs.
     kinds : tuple of str
         The kinds of things that it tells apart.
+    side : int or None
+        Of the square that it sees of every picture, pixels; None: it sees them at their own sizes.
     """
 
     kinds: tuple[str, ...] = ()
+    side: int | None = None
 
     def __init__(self, name: str, device: str, text_model: str | None = None) -> None:
         self.name, self.text_model = name, text_model
@@ -89,7 +92,14 @@ class Segmenter(ABC):
             pixels.check(image)
         return [masks.checked(self.name, mask) for mask in self._masks(images, prompt, negative_prompt)]
 
-    def stack(self, images: Any, planar: bool, prompt: str | None = None, negative_prompt: str | None = None) -> Tensor:
+    def stack(
+        self,
+        images: Any,
+        planar: bool,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        squares: Any = None,
+    ) -> Tensor:
         """Return the coarse masks of pictures on a GPU, put on torch's current stream; nothing waits for the GPU.
 
         Parameters
@@ -98,6 +108,8 @@ class Segmenter(ABC):
             C is 1, 3 or 4, of which the first three are the colour; dtypes as in `batch`.
         prompt, negative_prompt
             As in `batch`. Words for a text model wait for the GPU.
+        squares : torch tensor or DLPack array (N, 3, side, side) float32, optional
+            The same pictures in [0, 1] as a model with a ``side`` sees them; otherwise torch shrinks them.
 
         Returns
         -------
@@ -109,22 +121,27 @@ class Segmenter(ABC):
         InvalidArgument, PromptUnsupported, ModelUnavailable
             As in `batch`.
         """
-        images = images if isinstance(images, Tensor) else torch.from_dlpack(images)
+        images = as_tensor(images)
         images = images if planar else images.movedim(-1, -3)
         colour = images.reshape(-1, *images.shape[-3:])[:, :3]
         colour = colour.expand(-1, 3, -1, -1)
-        masks = [mask.clamp(0, 1) for mask in self._masks(list(colour), prompt, negative_prompt)]
+        squares = None if squares is None else as_tensor(squares)
+        masks = [mask.clamp(0, 1) for mask in self._masks(list(colour), prompt, negative_prompt, squares)]
         return torch.stack(masks) if images.ndim == 4 else masks[0]
 
     def _masks(
-        self, images: Sequence[np.ndarray | Tensor], prompt: str | None, negative_prompt: str | None
+        self,
+        images: Sequence[np.ndarray | Tensor],
+        prompt: str | None,
+        negative_prompt: str | None,
+        squares: Tensor | None = None,
     ) -> list[Tensor]:
         """Return float masks (h, w) whose values are not looked at yet."""
         try:
             with torch.inference_mode():
                 return [
                     self._worded(image, found, prompt, negative_prompt)
-                    for image, found in zip(images, self._run(images), strict=True)
+                    for image, found in zip(images, self._run(images, squares), strict=True)
                 ]
         except GpuBlurError:
             raise
@@ -156,8 +173,8 @@ class Segmenter(ABC):
         return clipseg.load(str(self.text_model), self.device)
 
     @abstractmethod
-    def _run(self, images: Sequence[np.ndarray | Tensor]) -> list[Found]:
-        """Return what one run tells of each picture."""
+    def _run(self, images: Sequence[np.ndarray | Tensor], squares: Tensor | None) -> list[Found]:
+        """Return what one run tells of each picture; ``squares`` as in `stack`."""
 
 
 class Custom(Segmenter):
@@ -167,7 +184,7 @@ class Custom(Segmenter):
         super().__init__(getattr(model, "__name__", type(model).__name__), device, text_model)
         self.model = model.to(self.device).eval() if isinstance(model, nn.Module) else model
 
-    def _run(self, images: Sequence[np.ndarray | Tensor]) -> list[Found]:
+    def _run(self, images: Sequence[np.ndarray | Tensor], squares: Tensor | None) -> list[Found]:
         return [Found(masks.plane(self.name, self.model(pixels.whole(image, self.device)))) for image in images]
 
 
@@ -215,7 +232,7 @@ class Network(Segmenter):
         # The network is kept as long as a segmenter has it.
         self._loaded = sharing.once(Loaded, files, self.device, lambda: Loaded(name, *files, self.device))
         self.model, self.config = self._loaded.model, self._loaded.config
-        self.kinds = self.config.kinds
+        self.kinds, self.side = self.config.kinds, self.config.input_size
         if category is not None and category not in self.config.categories:
             known = ", ".join(self.config.categories) or "none"
             raise ModelUnavailable(
@@ -225,11 +242,12 @@ class Network(Segmenter):
         colours = (self.config.mean, self.config.std)
         self.mean, self.std = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in colours)
 
-    def _run(self, images: Sequence[np.ndarray | Tensor]) -> list[Found]:
+    def _run(self, images: Sequence[np.ndarray | Tensor], squares: Tensor | None) -> list[Found]:
         if not images:
             return []
-        photos = torch.stack([pixels.shrink(image, self.config.input_size, self.device) for image in images])
-        batch = ((photos - self.mean) / self.std).to(self._loaded.dtype)
+        if squares is None:
+            squares = torch.stack([pixels.shrink(image, self.config.input_size, self.device) for image in images])
+        batch = ((squares - self.mean) / self.std).to(self._loaded.dtype)
         channels = self.model(batch.contiguous(memory_format=torch.channels_last)).float()
         return [self._found(one) for one in channels]
 
@@ -241,6 +259,11 @@ class Network(Segmenter):
             categories, kinds = categories.sigmoid(), kinds.softmax(0)
         subject = categories[self.category] if split else 1 - kinds[self.kinds.index(words.BACKGROUND)]
         return Found(masks.certain(subject), subject, kinds)
+
+
+def as_tensor(array: Any) -> Tensor:
+    """Return a tensor over the memory of an array, where that lies."""
+    return array if isinstance(array, Tensor) else torch.from_dlpack(array)
 
 
 def _device(device: str) -> torch.device:

@@ -11,7 +11,9 @@ from torch.nn.functional import interpolate
 
 from ..edit import InvalidArgument
 
-BAND = 64  # rows that are shrunk at a time: they stay in the cache, and no float copy of the photo exists
+# Rows that are shrunk at a time, so that no float copy of the photo exists: on the CPU they stay in the cache, on a GPU
+# they are worth their launches.
+BAND, GPU_BAND = 64, 512
 WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}  # every float's white is 1
 NUMPY_TYPES = ("uint8", "uint16", "float16", "float32")
 
@@ -20,11 +22,12 @@ def shrink(image: np.ndarray | Tensor, side: int, device: torch.device) -> Tenso
     """Stretch a picture to float32 (3, side, side) in [0, 1], every pixel weighted by a triangle two cells wide.
 
     The filter is separable: bands of rows are narrowed first, in the picture's own type if it is uint8 on the CPU (9 ms
-    for 12 MP there, 60 ms for floats), then the narrow picture is shortened. On a GPU it is one band.
+    for 12 MP there, 60 ms for floats), then the narrow picture is shortened. On a GPU this is for callers who bring a
+    tensor to a model; the road's own pictures are shrunk by the backend.
     """
     bands = []
     pixels = image if isinstance(image, Tensor) else image.transpose(2, 0, 1)
-    rows = BAND if device.type == "cpu" else pixels.shape[1]
+    rows = BAND if device.type == "cpu" else GPU_BAND
     for top in range(0, pixels.shape[1], rows):
         band = pixels[:, top : top + rows]
         # A copy of a few rows, because torch refuses views that run backwards and warns of read-only ones.

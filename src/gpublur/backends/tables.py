@@ -1,0 +1,127 @@
+"""What the host has computed, on the device: the plan's arrays as the kernels read them, uploaded once and kept.
+
+They travel as arguments of launches, so that a CUDA graph can hold them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import lru_cache
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..memory import Memory
+from ..optics import Plan, Spans, Taps
+from . import module
+
+QUAD = 4  # of pixel.cuh
+CELLS = 6  # of composite.cu
+ROWS = 4  # of spans.cu and separable.cu
+WORDS = 512  # of upload.cu
+TABLES = 256  # that are kept: for one radius, size and stream each
+
+
+class Table(NamedTuple):
+    """Arrays of the host on the device: one buffer, and the address of each."""
+
+    buffer: Any
+    at: dict[str, int]
+
+
+def offset(plan: Plan) -> int:
+    """Return h with which pixel x is interpolated from the cells from (x + h) // factor - 2 on: the plan's shift."""
+    return plan.factor - int((plan.shift == -2).sum()) if plan.factor > 1 else 0
+
+
+def reciprocal(factor: int) -> int:
+    """Return by which 32-bit numbers below 2^28 are divided by a factor of 2 to 16, in the upper half of a product."""
+    return -(-(1 << 32) // factor) if factor > 1 else 0
+
+
+@lru_cache(maxsize=TABLES)
+def of(plan: Plan) -> dict[str, NDArray[Any]]:
+    """Return the plan's arrays as the kernels read them."""
+    # A pixel's weights stand where it is counted from the first of its four cells, which is so many cells before.
+    part = (np.arange(plan.factor) + offset(plan)) % plan.factor
+    up = plan.up[np.argsort(part)]
+    across = np.zeros((plan.factor, CELLS, QUAD), np.float32)
+    if plan.factor > 1:
+        for first, pixel in np.ndindex(plan.factor, QUAD):
+            skipped, at = divmod(first + pixel, plan.factor)
+            across[first, skipped : skipped + up.shape[1], pixel] = up[at]
+    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": up, "across": across}
+    if isinstance(plan.aperture, Taps):
+        return found | {"taps": np.pad(plan.aperture.weights, ROWS - 1)}
+    weight, half, start = steps(plan.aperture)
+    return found | {"weight": weight, "half": half, "start": start}
+
+
+def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the spans as ROWS neighbouring results read them, see spans.cu.
+
+    Returns
+    -------
+    weight : (k, ROWS) float32
+    half : (2 * reach + ROWS,) int32
+    start : (2 * reach + ROWS + 1,) int32
+    """
+    dense = np.zeros((spans.reach + 1, spans.half.max() + 1), np.float32)
+    dense[spans.dy, spans.half] = spans.weight
+    nothing = np.zeros_like(dense[0])
+    weights, halves, start = [], [], [0]
+    for q in range(-spans.reach, spans.reach + ROWS):
+        rows = [dense[abs(q - i)] if abs(q - i) <= spans.reach else nothing for i in range(ROWS)]
+        used = np.flatnonzero(np.any(rows, axis=0))
+        low, high = used[0], used[-1] + 1
+        weights.append(np.stack(rows, axis=1)[low:high])
+        halves.append(low)
+        start.append(start[-1] + high - low)
+    return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)
+
+
+_kept: OrderedDict[Any, Table] = OrderedDict()
+_keeping = Lock()
+
+
+def kept(key: Any, memory: Memory, build: Callable[[], dict[str, NDArray[Any]]]) -> Table:
+    """Return arrays on the device, uploaded at first use on a stream and then kept for it.
+
+    While a CUDA graph is captured they are uploaded as part of it: what it records is not done yet.
+    """
+    if memory.capturing():
+        return uploaded(build(), memory)
+    full = (key, type(memory), memory.device, memory.stream())
+    with _keeping:
+        if full in _kept:
+            _kept.move_to_end(full)
+            return _kept[full]
+        table = _kept[full] = uploaded(build(), memory)
+        if len(_kept) > TABLES:
+            _kept.popitem(last=False)
+        return table
+
+
+def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
+    """Copy arrays of 4-byte elements into one buffer, each at a multiple of 16 bytes, through launch arguments."""
+    starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays.values())])
+    words = np.zeros(int(starts[-1]), np.uint32)
+    for start, array in zip(starts, arrays.values(), strict=False):
+        words[start : start + array.size] = np.ascontiguousarray(array).view(np.uint32).ravel()
+    buffer = memory.empty((len(words),), "float32")
+    address = memory.address(buffer)
+    for begin in range(0, len(words), WORDS):
+        part = words[begin : begin + WORDS]
+        args = (packet(part), np.uint64(address + 4 * begin), np.int32(len(part)))
+        module.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
+    return Table(buffer, {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)})
+
+
+def packet(words: NDArray[np.uint32]) -> NDArray[Any]:
+    """Return words as the argument of `upload`."""
+    out = np.zeros((), [("word", "u4", WORDS)])
+    out["word"][: len(words)] = words
+    return out
