@@ -82,8 +82,7 @@ _GENERAL = ModelInfo(
     trained_on="photos of people, pets and things with masks (see training/), after ImageNet and Pascal VOC",
 )
 SHIPPED = {
-    row.name: row
-    for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))
+    row.name: row for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))
 }
 registered: dict[str, ModelInfo] = {}
 
