@@ -10,9 +10,10 @@ import torch
 from click import ClickException
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from gpublur.segmentation import load
-from training import batches, evaluate, network, pack, scenes, train
+from training import average, batches, evaluate, network, pack, scenes, train
 from training.batches import Batches, Layer, beside, over
 from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of
 
@@ -247,3 +248,28 @@ def test_training_ends_with_weights_that_load(packed, monkeypatch):
     assert mask.shape == (320, 320)
     assert mask.min() >= 0
     assert mask.max() <= 1
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Weights of three runs, of which the last has another architecture."""
+    values = {"first": torch.tensor([1.0, 1000.0]), "second": torch.tensor([2.0, 1002.0]), "other": torch.zeros(3)}
+    for name, value in values.items():
+        (tmp_path / name).mkdir()
+        save_file({"weight": value.half()}, tmp_path / name / "general.safetensors")
+        (tmp_path / name / "general.json").write_text(name)
+    return {name: tmp_path / name / "general.safetensors" for name in values}
+
+
+def test_weights_of_runs_are_averaged(runs, tmp_path):
+    run(average.main, runs["first"], runs["second"], tmp_path / "out")
+    found = load_file(tmp_path / "out" / "general.safetensors")["weight"]
+    torch.testing.assert_close(found, torch.tensor([1.5, 1001.0]).half())
+    assert (tmp_path / "out" / "general.json").read_text() == "first"
+
+
+def test_weights_of_another_architecture_are_not_averaged(runs, tmp_path):
+    out = CliRunner().invoke(average.main, [str(runs["first"]), str(runs["other"]), str(tmp_path / "out")])
+    assert out.exit_code == 2
+    assert "holds other tensors than" in out.output
+    assert not (tmp_path / "out").exists()

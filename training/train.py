@@ -30,13 +30,14 @@ SMALL = 256
 )
 @click.option("--init", type=click.Path(exists=True, path_type=Path), help="Go on from weights of an earlier run.")
 @click.option("--share", multiple=True, default=["train=0.5", "more=0.5"], help="FOLDER=SHARE of the pictures drawn.")
+@click.option("--negatives", default=0.1, help="Share of pictures without a subject.")
 @click.option("--minutes", default=75.0, help="Wall-clock budget; the learning rate follows it.")
 @click.option("--small", default=0.6, help="Part of the time that is spent on small pictures.")
 @click.option("--batch", default=16)
 @click.option("--lr", default=1.5e-3)
 @click.option("--seed", default=1)
 @click.option("--threads", default=2, help="One is best beside other work: waiting threads spin.")
-def main(pack, out, val, without, encoder, init, share, minutes, small, batch, lr, seed, threads) -> None:
+def main(pack, out, val, without, encoder, init, share, negatives, minutes, small, batch, lr, seed, threads) -> None:
     """Train on PACK and write the averaged weights (fp16 safetensors) and their config to the folder OUT."""
     torch.manual_seed(seed)
     torch.set_num_threads(threads)
@@ -62,7 +63,7 @@ def main(pack, out, val, without, encoder, init, share, minutes, small, batch, l
             yield SMALL if part() < small else SIDE
 
     step, running = 0, 0.0
-    batches = Batches(pack, kept, shares, 0.1, seed)
+    batches = Batches(pack, kept, shares, negatives, seed)
     balance = batches.balance()
     for answers in batches.stream(batch, sides()):
         if part() >= 1:
