@@ -17,6 +17,7 @@ from .kinds import KINDS, VEHICLES, is_product, kind_of
 STRIDE = 4  # of the network's own grid, on which kinds are compared
 UNSURE = 0.5  # share of "background" where the manifest knows that a subject is none of the kinds
 MINOR = 0.6  # of the subject's area: a thing smaller than this beside it is no subject
+HELD = 0.25  # of its own area before the subject: such a thing is held, and belongs to it
 AROUND = 9  # cells of STRIDE pixels around a subject in which the teacher's spill of its kind is taken for background
 
 
@@ -57,9 +58,12 @@ def beside(front: Layer, back: Layer) -> Layer:
     Before it, it is: what somebody holds is kept with them. Its kind, and whether it is for sale, stay known.
     """
     both = over(front, back)
-    left = (back.mask * (1 - front.mask)).mean((1, 2, 3), keepdim=True)
-    minor = front.mask.mean((1, 2, 3), keepdim=True) < MINOR * left
-    return both._replace(mask=torch.where(minor, back.mask, both.mask))
+    left, before, area = (
+        part.mean((1, 2, 3), keepdim=True)
+        for part in (back.mask * (1 - front.mask), back.mask * front.mask, front.mask)
+    )
+    passing = (area < MINOR * left) & (before < HELD * area)
+    return both._replace(mask=torch.where(passing, back.mask, both.mask))
 
 
 def pick(layer: Layer, which: np.ndarray) -> Layer:
