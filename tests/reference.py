@@ -337,7 +337,7 @@ def trust(p: Array, around: Array) -> Array:
 
 
 def window_fits(
-    guide: Array, p: Array, w: Array, r: int = 7, eps: float = 5e-4, explained: float = 0.6
+    guide: Array, p: Array, w: Array, r: int = 7, eps: float = 2e-3, explained: float = 0.6
 ) -> tuple[Array, Array, Array]:
     """For the window of each pixel the line a . I + b that fits p, by weighted ridge regression.
 
@@ -374,7 +374,7 @@ def window_fits(
 def coefficients(guide: Array, p: Array, around: Array) -> Array:
     """(H, W, 4): the mean of the windows' fits, those that explain the mask before others, stretched; solid held."""
     a, b, left = window_fits(guide, p, trust(p, around))
-    weight = 1 / (left + 0.03)[..., None]
+    weight = 1 / (left + 0.01)[..., None]
     c = window_mean(np.concatenate([a, b[..., None]], axis=2) * weight, 4) / window_mean(weight, 4)
     c = (c - [0, 0, 0, 0.15]) / 0.7
     solid = np.clip((around - 0.7) / 0.25, 0, 1)[..., None]
