@@ -7,7 +7,7 @@ import pytest
 
 from gpublur import segmentation
 
-BATCHES = (1, 8, 32)
+BATCHES = (1, 8, 16, 32)
 SMALL = 2  # megapixels of a photo in a batch
 
 
