@@ -1,6 +1,7 @@
 """The CUDA backend's own promises, on emulated kernels: the CPU's picture, whole batches, torch's and CuPy's arrays."""
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import emulated
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 from conftest import matte, scene
 
-from gpublur import InvalidArgument, optics
+from gpublur import InvalidArgument, NoSubject, optics
 from gpublur.arrays import Picture
 from gpublur.backends import cuda, module, tables
 from gpublur.edit import BlurSpec
 from gpublur.editor import Editor
+from gpublur.finding import Look
 from gpublur.memory import CupyMemory, Memory, TorchMemory, gpu_memory
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
@@ -78,9 +80,17 @@ def test_agrees_with_the_cpu(gpu, cpu, dtype, layout, work):
 def test_the_matte_agrees_with_the_cpu(gpu, cpu):
     picture, alpha = Picture(pictured(3, False, "uint8"), False), np.ascontiguousarray(MASK[::5, ::5])
     for refine in (True, False):
-        want, got = (editor._matte(picture, lambda _: alpha, refine) for editor in (cpu, gpu))
+        want, got = (editor._matte(picture, partial(editor._fit, Look(), refine, alpha)) for editor in (cpu, gpu))
         assert np.abs(want - got).max() < 1e-3
         assert want.std() > 0.1
+
+
+def test_a_subject_that_does_not_outlast_the_fit_is_none_here_too(gpu):
+    picture, speck = pictured(3, False, "uint8"), np.zeros_like(MASK)
+    speck[20, 20] = 1
+    assert (gpu.blur_background(picture, mask=speck, refine=True, on_no_subject="keep") == picture).all()
+    with pytest.raises(NoSubject):
+        gpu.remove_background(picture, mask=speck, refine=True, on_no_subject="error")
 
 
 @pytest.mark.parametrize("order", ["reverse", 5])

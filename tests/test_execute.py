@@ -1,6 +1,7 @@
 """An edit on pictures: what each option changes, on arrays and on files."""
 
 import io
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -331,3 +332,14 @@ def test_orientation_is_applied(warm, photo):
     Image.fromarray(photo).save(file, "PNG", exif=block)
     upright = execute.prepare(codec.decode(file.getvalue()), Edit(metadata=False))
     np.testing.assert_array_equal(upright.pixels, np.rot90(photo, -1))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_resize_takes_no_float_copy_of_the_picture(channels):
+    pixels = np.full((1000, 1500, channels), 77, np.uint8)
+    tracemalloc.start()
+    drawn = framing.draw(pixels, (10, 15))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (drawn == 77).all()
+    assert most < 3.5 * 4 * 1000 * 1500  # three planes

@@ -1,11 +1,13 @@
 """What a mask tells of its picture, on NumPy and torch."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
 import gpublur
-from gpublur import NoSubject
+from gpublur import Edit, NoSubject
 from gpublur.finding import DOUBT, SMALL, Finding, findings, settled
 
 KINDS = {
@@ -46,6 +48,17 @@ def test_uncertainty_of_what_is_sure_and_what_is_not(of):
     assert Finding(of(np.full((9, 9), 0.45))).uncertainty == 1
     soft, sharp = (Finding(of(disk(soft=soft))).uncertainty for soft in (40, 10))
     assert soft > 2 * sharp > 0
+
+
+def test_it_needs_its_mask_no_more():
+    mask = disk().astype(np.float32)
+    found, gone = Finding(mask), weakref.ref(mask)
+    share = mask.mean()
+    mask[:] = 1
+    assert found.share == pytest.approx(share)
+    assert 0 < found.uncertainty < 1
+    del mask
+    assert gone() is None
 
 
 def test_a_batch_has_one_for_each(of):
@@ -136,3 +149,33 @@ def test_bad_policies_are_named(wrong):
     [name] = wrong
     with pytest.raises(gpublur.InvalidArgument, match=f"{name}="):
         gpublur.blur_background(PHOTO, mask=SUBJECT, **wrong)
+
+
+def test_a_subject_that_does_not_outlast_the_fit_to_the_photo_is_none():
+    speck = np.zeros((60, 80), np.float32)
+    speck[30, 40] = 1
+
+    def find(photo):
+        return torch.from_numpy(speck)
+
+    tiny = np.zeros((600, 800), np.float32)
+    tiny[300, 400] = 1
+    for given in ({"mask": speck, "refine": True}, {"model": find, "device": "cpu"}, {"mask": tiny}):
+        assert gpublur.remove_background(PHOTO, **given)[..., 3].max() < 100
+        with pytest.raises(NoSubject):
+            gpublur.remove_background(PHOTO, on_no_subject="error", **given)
+        assert (gpublur.remove_background(PHOTO, on_no_subject="keep", **given)[..., 3] == 255).all()
+        assert (gpublur.blur_background(PHOTO, on_no_subject="keep", **given) == PHOTO).all()
+    for given in ({"model": find, "device": "cpu"}, {"mask": tiny}):
+        with pytest.raises(NoSubject):
+            gpublur.apply(PHOTO, Edit(remove=True, on_no_subject="error"), **given)
+        assert (gpublur.apply(PHOTO, Edit(remove=True, on_no_subject="keep"), **given)[..., 3] == 255).all()
+
+
+def test_an_edit_tells_too():
+    cut, found = gpublur.apply(PHOTO, Edit(remove=True), model=lambda _: SUBJECT, device="cpu", details=True)
+    assert cut.shape == (60, 80, 4)
+    assert found.share == pytest.approx(1 / 6)
+    kept, found = gpublur.apply([PHOTO, PHOTO], Edit(), details=True)
+    assert len(kept) == 2
+    assert found == [None, None]  # no model was asked

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -32,6 +34,8 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self):
         path = self.path.partition("?")[0]
         self.server.asked.append((self.command, path, self.headers.get("Range")))
+        if self.server.hangs:
+            return time.sleep(2)
         if path in [f"/api/models/owner/repo/revision/{revision}" for revision in ("main", "v1.0", COMMIT)]:
             self.json({"id": "owner/repo", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]})
         elif path.startswith("/api/models/owner/repo/tree/"):
@@ -55,7 +59,8 @@ class Hub(BaseHTTPRequestHandler):
     def file(self, data):
         begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
         self.send_response(206 if begin else 200)
-        self.send_header("ETag", f'"{hashlib.sha1(data).hexdigest()}"')
+        large = data is WEIGHTS  # these have another kind of sum
+        self.send_header("ETag", f'"{SUM if large else hashlib.sha1(data).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Content-Length", str(len(data) - begin))
         self.send_header("Accept-Ranges", "bytes")
@@ -63,10 +68,8 @@ class Hub(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         if self.command == "GET":
-            end = len(data)
-            if self.server.cut and data is WEIGHTS:  # once
-                end, self.server.cut, self.close_connection = self.server.cut, 0, True
-            self.wfile.write(data[begin:end])
+            self.close_connection = self.server.limit < len(data)
+            self.wfile.write(data[begin : self.server.limit])
 
     def log_message(self, *_):
         pass
@@ -75,7 +78,7 @@ class Hub(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    server.asked, server.cut = [], 0
+    server.asked, server.limit, server.hangs = [], len(WEIGHTS), False
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("NO_PROXY", "*")
     address = f"http://127.0.0.1:{server.server_address[1]}"
@@ -111,16 +114,43 @@ def test_config_and_weights_are_downloaded_once(server, monkeypatch):
     assert len(server.asked) == seen
 
 
-def test_a_download_that_broke_off_goes_on(server, monkeypatch):
+def test_a_download_that_broke_off_goes_on_in_the_next_call(server, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)  # what is kept comes in whole chunks
-    server.cut = 350_000
-    try:
-        folder = hub.download("hub:owner/repo")
-    except ModelUnavailable:  # where the library does not go on by itself, the next call does
-        folder = hub.download("hub:owner/repo")
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    server.limit = 350_000
+    with pytest.raises(ModelUnavailable, match="could not be downloaded"):
+        hub.download("hub:owner/repo")
+    server.limit, seen = len(WEIGHTS), len(server.asked)
+    folder = hub.download("hub:owner/repo")
     assert (folder / "model.safetensors").read_bytes() == WEIGHTS
-    got = [where for command, path, where in server.asked if command == "GET" and path.endswith("model.safetensors")]
-    assert got == [None, "bytes=300000-"]
+    got = [where for how, path, where in server.asked[seen:] if how == "GET" and path.endswith("model.safetensors")]
+    assert got == ["bytes=300000-"]
+    assert not list(folder.parents[1].glob("blobs/*.part"))
+
+
+def test_a_rest_that_does_not_fit_is_thrown_away(server):
+    part = Path(constants.HF_HUB_CACHE, "models--owner--repo", "blobs", f"{SUM}.part")
+    for nonsense in (b"x" * 1000, b"x" * len(WEIGHTS)):
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(nonsense)
+        with pytest.raises(ModelUnavailable, match=f"SHA-256 .*, not {SUM}"):
+            hub.download("hub:owner/repo")
+    part.write_bytes(b"x" * (len(WEIGHTS) + 1))
+    assert (hub.download("hub:owner/repo") / "model.safetensors").read_bytes() == WEIGHTS
+
+
+def test_a_hub_that_does_not_answer_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(hub, "TIMEOUT", 0.2)
+    server.hangs = True
+    begin = time.monotonic()
+    with pytest.raises(ModelUnavailable, match=r"(?i)text_model='hub:owner/repo' could not be downloaded: .*time"):
+        hub.folder("hub:owner/repo", "text_model")
+    assert time.monotonic() - begin < 5
+    server.hangs = False
+    folder = hub.download("hub:owner/repo")
+    server.hangs = True
+    hub.download.cache_clear()
+    assert hub.download("hub:owner/repo") == folder  # what is here serves
 
 
 def test_sums(server):

@@ -215,3 +215,10 @@ def test_cpus_are_shared_among_the_workers(monkeypatch):
 
 def test_usable_cpus():
     assert 1 <= pipeline.usable_cpus() <= 4096
+
+
+def test_what_is_no_picture_is_named():
+    black = codec.encode(Photo(np.zeros((4, 4, 3), np.uint8), "PNG"))
+    [outcome] = gpublur.process([black], lambda pixels: (pixels, None))
+    assert isinstance(outcome.error, InvalidArgument)
+    assert str(outcome.error) == "work returned a tuple, not an array of pixels"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gpublur import segmentation
-from gpublur.edit import ModelUnavailable
+from gpublur.edit import InvalidArgument, ModelUnavailable
 
 SIDE, MEAN, STD = 64, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 DECLARED = {"input_size": SIDE, "mean": MEAN, "std": STD, "values": "logits"}
@@ -89,6 +89,11 @@ def test_the_declared_output_is_the_mask(make):
     assert np.ptp(mask) == 1
 
 
+def test_logits_are_no_probabilities(make):
+    with pytest.raises(InvalidArgument, match=r"model=.*mixer.* returned values from -.*, not in \[0, 1\].*logits"):
+        segmentation.load(make(DECLARED | NAMED | {"values": "probabilities", "output": 0}))(FLOATS)
+
+
 def test_channels_mean_what_is_declared(make):
     segmenter = segmentation.load(make(DECLARED | NAMED | {"output": 0}))
     channels = logits()
@@ -159,7 +164,7 @@ def test_broken_programs(make):
 def test_onnx_without_its_library(tmp_path, monkeypatch):
     path = as_onnx(tmp_path, DECLARED)
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(ModelUnavailable, match="onnxruntime"):
+    with pytest.raises(ModelUnavailable, match=r"onnxruntime.*pip install 'gpublur\[onnx\]'"):
         segmentation.load(path)
     monkeypatch.setattr(segmentation.registry, "find_spec", lambda name: None if name == "onnxruntime" else 1)
     assert segmentation.registry.ModelInfo("m", str(path), "", "").status == "onnxruntime is not installed"

@@ -168,6 +168,9 @@ BROKEN = {
     "size": (lambda d, m: save(m, d, input_size=100), "divisible by 32"),
     "size kind": (lambda d, m: save(m, d, input_size="big"), "input_size='big'"),
     "std": (lambda d, m: save(m, d, std=[1, 0, 1]), r"std=\[1, 0, 1\]"),
+    "mean": (lambda d, m: save(m, d, mean=0.5), "mean=0.5 is not three numbers"),
+    "mean of text": (lambda d, m: save(m, d, mean=["0", "1", "1"]), "mean=.* is not three numbers"),
+    "mean of truths": (lambda d, m: save(m, d, mean=[True, False, True]), "mean=.* is not three numbers"),
 }
 
 
@@ -266,6 +269,20 @@ def test_callable_gets_the_picture_and_its_mask_is_kept(photo, kind):
     tensor = torch.from_numpy(image).permute(2, 0, 1)
     np.testing.assert_allclose(segmentation.load(green)(tensor), image[..., 1] / np.float32(white), atol=1e-6)
     assert (image == before).all()
+
+
+def test_a_model_may_give_its_masks_in_the_same_memory():
+    buffer = torch.zeros(1, 1, 8, 8)
+    segmenter = segmentation.load(lambda x: buffer.copy_(x[:, :1]))
+    white, black = segmenter.batch([np.full((8, 8, 3), value, np.uint8) for value in (255, 0)])
+    assert (white == 1).all()
+    assert (black == 0).all()
+
+
+@pytest.mark.parametrize("mask", [np.zeros((8, 8), bool), torch.zeros(8, 8)])
+def test_a_mask_of_the_host_goes_where_the_model_is_to_run(mask):
+    segmenter = segmentation.load(lambda x: mask, "meta")
+    assert segmenter.stack(torch.zeros(8, 8, 3, dtype=torch.uint8), planar=False).device.type == "meta"
 
 
 def test_module_is_put_in_eval_mode(photo):

@@ -18,12 +18,12 @@ from serving import HEIGHT, PIXELS, PNG, WIDTH, data_of, encoded, open_settings,
 from starlette.testclient import TestClient
 
 from gpublur import codec, dialects, execute
-from gpublur.edit import InvalidArgument
+from gpublur.edit import InvalidArgument, PromptUnsupported
 from gpublur.editor import Editor
 from gpublur.finding import Finding
 from gpublur.server import Settings, create_app
 from gpublur.server.app import photoroom_answer
-from gpublur.server.batcher import Batcher
+from gpublur.server.batcher import Batcher, Editors
 from gpublur.server.desk import Edited, Picture
 from gpublur.server.keys import Keys
 from gpublur.server.store import Store
@@ -406,6 +406,17 @@ def test_photoroom_tells_its_uncertainty(client):
     assert photoroom(client).headers["x-uncertainty-score"] == f"{Finding(mask).uncertainty:.3f}"
     untouched = photoroom(client, {"removeBackground": "false"})
     assert untouched.headers["x-uncertainty-score"] == "-1"  # nothing was looked for
+
+
+def test_a_picture_that_fails_takes_nothing_from_its_neighbours(client):
+    editors = Editors("cpu", find_ellipse)
+    photo, good = codec.decode(PNG), execute.check(dialects.read(BLUR).edit)
+    empty = replace(photo, pixels=np.zeros_like(photo.pixels))
+    bad = replace(good, subject=replace(good.subject, prompt="nothing that it knows"))
+    first, second = editors.work([(photo, good), (empty, bad)], 10**8)
+    assert isinstance(second, PromptUnsupported)
+    [alone] = editors.work([(photo, good)], 10**8)
+    assert repr(first.finding) == repr(alone.finding)
 
 
 def test_photos_that_nobody_waits_for_are_let_go():

@@ -93,7 +93,13 @@ _pictures = _options(
 )
 _subject = _options(
     click.option("--keep", metavar="WORDS", help='What the subject is, such as "bottle" or "cat and sofa".'),
-    click.option("--category", default="general", show_default=True, help="A hint: general, products or cars."),
+    click.option(
+        "--category",
+        type=click.Choice(["general", "products", "cars"]),
+        default="general",
+        show_default=True,
+        help="A hint of what the subject is.",
+    ),
     click.option(
         "--on-no-subject",
         type=click.Choice(ON_NO_SUBJECT),

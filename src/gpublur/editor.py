@@ -14,7 +14,7 @@ import numpy as np
 from . import arrays, backends, edit, optics, segmentation
 from .arrays import Batch, Picture
 from .edit import BlurSpec, InvalidArgument, Mode, OnNoSubject, Quality, Refine
-from .finding import Look
+from .finding import Look, settled
 
 
 def in_turn(work: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,8 +74,8 @@ class Editor:
         spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light).checked()
         batch = self._read(image, layout, mask)
         look = Look(object_to_keep, negative_prompt, on_no_subject, details)
-        masked = self._masked(batch, mask, refine, look)
-        return look.told(batch.give([self._blur(picture, spec, *given) for picture, *given in masked]), batch.single)
+        fits = self._fits(batch, mask, refine, look)
+        return look.told(batch.give([self._blur(picture, spec, fit) for picture, fit in fits]), batch.single)
 
     def remove_background(
         self,
@@ -94,8 +94,8 @@ class Editor:
         paint = None if color is None else edit.color("color", color)
         batch = self._read(image, layout, mask)
         look = Look(object_to_keep, negative_prompt, on_no_subject, details)
-        masked = self._masked(batch, mask, refine, look)
-        return look.told(batch.give([self._remove(picture, paint, *given) for picture, *given in masked]), batch.single)
+        fits = self._fits(batch, mask, refine, look)
+        return look.told(batch.give([self._remove(picture, paint, fit) for picture, fit in fits]), batch.single)
 
     def segment(
         self,
@@ -111,8 +111,8 @@ class Editor:
         """Return the subject's matte; see `gpublur.segment`."""
         batch = self._read(image, layout)
         look = Look(object_to_keep, negative_prompt, on_no_subject, details)
-        masked = self._masked(batch, None, refine, look)
-        return look.told(batch.give_planes([self._matte(*given) for given in masked]), batch.single)
+        fits = self._fits(batch, None, refine, look)
+        return look.told(batch.give_planes([self._matte(picture, fit) for picture, fit in fits]), batch.single)
 
     def gaussian_blur(
         self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, quality: Quality = "high",
@@ -132,28 +132,29 @@ class Editor:
         return self._filter(image, spec, layout)
 
     def warmup(self) -> None:
-        """Load the model and compile or load every loop and kernel, so that the first photo costs no more."""
+        """Load the models, that for words too, and every loop and kernel, so that the first photo costs no more."""
         self.verbs.warmup()
         noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
         for mask in (np.eye(64, 96, dtype=bool), np.eye(8, 12, dtype=np.float32), None):
             for mode in edit.MODES:
                 self.blur_background(noise, mode, mask=mask)
             self.remove_background(noise, mask=mask)
+        self._segmenter.warmup()
 
     def _filter(self, image: Any, spec: BlurSpec, layout: str | None) -> Any:
         spec = spec.checked()
         batch = self._read(image, layout)
-        return batch.give([self._blur(picture, spec, None, False) for picture in batch.pictures])
+        return batch.give([self._blur(picture, spec, None) for picture in batch.pictures])
 
     def _read(self, image: Any, layout: str | None, mask: Any = None) -> Batch:
         """Read pictures; a GPU takes a dense batch whole, unless its masks are of many sizes."""
         gpu = self.verbs.GPU
         return arrays.read(image, layout, gpu=gpu, whole=gpu and not isinstance(mask, (list, tuple)))
 
-    def _masked(
+    def _fits(
         self, batch: Batch, mask: Any, refine: Refine, look: Look
-    ) -> Iterator[tuple[Picture, Callable[[Picture], Any], bool]]:
-        """Yield each picture with how to get its mask, and whether to refine it."""
+    ) -> Iterator[tuple[Picture, Callable[[Any, Picture], Any]]]:
+        """Yield each picture with how to get its matte, `_fit`."""
         if refine != "auto" and not isinstance(refine, bool):
             raise InvalidArgument(f"refine={refine!r} is not 'auto', True or False")
         for name, words in look.words.items():
@@ -163,17 +164,16 @@ class Editor:
         if mask is not None:
             masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
             given = zip(batch.pictures, masks, strict=True)
-            return ((picture, partial(self._given, one, look), refine is True) for picture, one in given)
+            return ((picture, partial(self._fit, look, refine is True, one)) for picture, one in given)
         if self._segmenter is None:
             self._segmenter = segmentation.load(self.model, self.verbs.TORCH, self.text_model)
-        segment = partial(self._segment, look)
-        return ((picture, segment, refine is not False) for picture in batch.pictures)
+        return ((picture, partial(self._fit, look, refine is not False, None)) for picture in batch.pictures)
 
     @in_turn
-    def _blur(self, picture: Picture, spec: BlurSpec, mask: Any, refine: bool) -> Any:
+    def _blur(self, picture: Picture, spec: BlurSpec, fit: Any) -> Any:
         verbs, plan = self.verbs, optics.plan(spec, *picture.size)
         source = verbs.light(picture, spec.linear_light)
-        matte = verbs.matte(source, mask and mask(picture), refine)
+        matte = fit(source, picture) if fit else verbs.matte(source, None, False)
         glow = verbs.bend(spec)
         out = verbs.empty(picture, picture.channels)
         frames = verbs.frames(plan, source)
@@ -185,15 +185,15 @@ class Editor:
         return out
 
     @in_turn
-    def _matte(self, picture: Picture, mask: Any, refine: bool) -> Any:
+    def _matte(self, picture: Picture, fit: Any) -> Any:
         source = self.verbs.light(picture, True)
-        return self.verbs.alpha(source, self.verbs.matte(source, mask(picture), refine))
+        return self.verbs.alpha(source, fit(source, picture))
 
     @in_turn
-    def _remove(self, picture: Picture, paint: tuple[float, float, float] | None, mask: Any, refine: bool) -> Any:
+    def _remove(self, picture: Picture, paint: tuple[float, float, float] | None, fit: Any) -> Any:
         verbs, picture = self.verbs, picture.coloured()
         source = verbs.light(picture, True)
-        matte = verbs.matte(source, mask(picture), refine)
+        matte = fit(source, picture)
         if paint is None:
             out = verbs.empty(picture, 4)
             verbs.cutout(source, matte, out)
@@ -206,13 +206,20 @@ class Editor:
         verbs.fill(source, matte, optics.decode(np.array(paint)).astype(np.float32), out)
         return out
 
-    def _given(self, mask: Any, look: Look, _picture: Picture) -> Any:
-        return look.at(mask)
+    def _fit(self, look: Look, refine: bool, mask: Any, source: Any, picture: Picture) -> Any:
+        """Return the matte of a picture: a given mask or what the model finds, with or without the fit to the photo."""
+        mask = look.at(self._segment(look, picture) if mask is None else mask)
+        matte = self.verbs.matte(source, mask, refine)
+        if look.on_no_subject == "blur_all":
+            return matte
+        # Fitted or scaled to the photo, little may be left of a mask that found something.
+        alpha = settled(self.verbs.alpha(source, matte), look.on_no_subject)
+        return self.verbs.matte(source, alpha, False)
 
     def _segment(self, look: Look, picture: Picture) -> Any:
         if self.verbs.GPU:
             side = self._segmenter.side
             squares = side and self.verbs.shrink(picture, side)
-            return look.at(self._segmenter.stack(picture.pixels, picture.planar, *look.words.values(), squares))
+            return self._segmenter.stack(picture.pixels, picture.planar, *look.words.values(), squares)
         colour = np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3))
-        return look.at(self._segmenter(colour, *look.words.values()))
+        return self._segmenter(colour, *look.words.values())

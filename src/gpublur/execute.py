@@ -17,7 +17,7 @@ from .arrays import Picture
 from .codec import FORMATS, WRITTEN, Photo
 from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge
 from .editor import Editor
-from .finding import Finding, settled
+from .finding import Finding, Look, settled
 from .framing import Pixels
 
 Matte = NDArray[np.float32]  # (H, W) in [0, 1]
@@ -56,16 +56,20 @@ def model_for(edit: Edit, default: Any = "general") -> Any:
     return subject.category if own else default
 
 
-def apply(editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: str | None = None) -> Any:
+def apply(
+    editor: Editor, image: Any, edit: Edit, *, mask: Any = None, layout: str | None = None, details: bool = False
+) -> Any:
     """Apply an edit to pictures of any kind that `Editor` takes; see `gpublur.apply`."""
-    edit = check(edit, editor.model, editor.text_model)
+    edit, look = check(edit, editor.model, editor.text_model), Look(details=details)
     batch = arrays.read(image, layout)
     pixels = [picture.interleaved() for picture in batch.pictures]
     mattes = find_mattes(editor, pixels, [edit] * len(pixels)) if mask is None else fitted(mask, batch.pictures, edit)
     results = [finish(editor, one, edit, found.matte) for one, found in zip(pixels, mattes, strict=True)]
     if not isinstance(image, (list, tuple)) and len({result.shape for result in results}) > 1:
         raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
-    return batch.give([np.moveaxis(r, 2, 0) if p.planar else r for r, p in zip(results, batch.pictures, strict=True)])
+    look.found.extend(found.finding for found in mattes)
+    laid = [np.moveaxis(r, 2, 0) if p.planar else r for r, p in zip(results, batch.pictures, strict=True)]
+    return look.told(batch.give(laid), batch.single)
 
 
 def prepare(photo: Photo, edit: Edit) -> Photo:
@@ -113,9 +117,9 @@ def quality_of(edit: Edit) -> int:
 
 def fitted(mask: Any, pictures: Sequence[Picture], edit: Edit) -> list[Found]:
     """Return the masks that a caller gives as mattes, each of the size of its picture."""
-    masks = [settled(one, edit.on_no_subject) for one in arrays.read_mask(mask, pictures)]
-    mattes = [framing.matte_of(one)[..., None] for one in masks]
-    return [Found(framing.draw(m, p.size)[..., 0]) for m, p in zip(mattes, pictures, strict=True)]
+    mattes = [framing.matte_of(one)[..., None] for one in arrays.read_mask(mask, pictures)]
+    drawn = [framing.draw(m, p.size)[..., 0] for m, p in zip(mattes, pictures, strict=True)]
+    return [Found(settled(matte, edit.on_no_subject)) for matte in drawn]
 
 
 def three_axes(photo: Photo) -> Pixels:
@@ -147,7 +151,7 @@ def find_mattes(editor: Editor, pictures: Sequence[Pixels], edits: Sequence[Edit
             object_to_keep=prompt, negative_prompt=negative_prompt, on_no_subject=on_no_subject, details=True,
         )  # fmt: skip
         for i, matte, finding in zip(members, found, told, strict=True):
-            mattes[i] = Found(matte, finding)
+            mattes[i] = Found(settled(matte, on_no_subject), finding)  # fitted to the photo, little may be left
     return mattes
 
 

@@ -27,24 +27,25 @@ class Finding:
     """
 
     def __init__(self, mask: Any) -> None:
-        self._mask = mask  # (h, w) uint8, or float in [0, 1]: NumPy, torch or CuPy
+        # The mask, (h, w) uint8 or float in [0, 1] of NumPy, torch or CuPy, may be large, and written into later: only
+        # three sums are kept of it, on a GPU as arrays that nobody has waited for yet.
+        taken = mask > SUBJECT * white(mask)
+        area = mask.shape[-2] * mask.shape[-1]
+        self._share = mask.sum() / (area * white(mask))
+        self._right = (mask * taken).sum() / (area * white(mask))
+        self._taken = taken.sum() / area
 
     @cached_property
     def share(self) -> float:
-        return float(self._part(self._mask)) / white(self._mask)
+        return float(self._share)
 
     @cached_property
     def uncertainty(self) -> float:
         # Each value p is a probability. What is taken for the subject, p > 1/2, is right by sum(p) there;
         # the union with the true one is all of that, and what is missed: sum(p) elsewhere.
-        taken = self._mask > SUBJECT * white(self._mask)
-        right = float(self._part(self._mask * taken)) / white(self._mask)
-        union = float(self._part(taken)) + self.share - right
+        right = float(self._right)
+        union = float(self._taken) + self.share - right
         return min(1.0, DOUBT * (1 - (right + SMALL) / (union + SMALL)))
-
-    def _part(self, values: Any) -> Any:
-        """Return the mean of some values, summed so that none is lost."""
-        return values.sum() / (values.shape[-2] * values.shape[-1])
 
     def __repr__(self) -> str:
         return f"Finding(share={self.share:.3f}, uncertainty={self.uncertainty:.3f})"
@@ -91,7 +92,7 @@ class Look:
     negative_prompt: str | None = None
     on_no_subject: OnNoSubject = "blur_all"
     details: bool = False
-    found: list[Finding] = field(default_factory=list)
+    found: list[Finding | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         choice("on_no_subject", self.on_no_subject, ON_NO_SUBJECT)

@@ -107,14 +107,21 @@ def draw(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
     if pixels.shape[:2] == size:
         return pixels
-    values = pixels.astype(np.float32) / top_of(pixels.dtype)
-    if values.shape[2] == 4:
-        values[..., :3] *= values[..., 3:]
-    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in np.moveaxis(values, 2, 0)]
-    drawn = np.stack([np.asarray(p.resize(size[::-1], Image.Resampling.LANCZOS)) for p in planes], axis=2)
-    if drawn.shape[2] == 4:
-        drawn[..., :3] /= np.maximum(drawn[..., 3:], 1e-6)
-    return stored(np.clip(drawn, 0, 1), pixels.dtype)
+
+    def drawn(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.LANCZOS))
+
+    # Plane by plane: as floats the whole picture would take several times its memory.
+    channels = pixels.shape[2]
+    alpha = matte_of(pixels[..., 3]) if channels == 4 else np.float32(1)
+    opacity = drawn(np.asarray(alpha)) if channels == 4 else np.float32(1)
+    out = np.empty((*size, channels), pixels.dtype)
+    for i in range(min(channels, 3)):
+        values = drawn(matte_of(pixels[..., i]) * alpha) / np.maximum(opacity, 1e-6)
+        out[..., i] = stored(np.clip(values, 0, 1), pixels.dtype)
+    if channels == 4:
+        out[..., 3] = stored(np.clip(opacity, 0, 1), pixels.dtype)
+    return out
 
 
 def put(pixels: Pixels, canvas: tuple[int, int], paint: Paint | None) -> Pixels:

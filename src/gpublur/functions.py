@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any
 
-from . import edit, execute
+from . import edit, execute, segmentation
 from .edit import Edit, Mode, OnNoSubject, Quality, Refine
 from .editor import Editor
 
@@ -14,7 +15,7 @@ kept = lru_cache(maxsize=8)(Editor)
 
 def warm(device: str, model: Any) -> Editor:
     try:
-        return kept(device, model)
+        return kept(device, model, os.environ.get(segmentation.TEXT_MODEL))
     except TypeError:  # not hashable: a model that cannot be kept, or nothing that Editor takes
         return Editor(device, model)
 
@@ -44,7 +45,7 @@ def blur_background(
     ----------
     image : array, tensor, PIL image, or a list or tuple of these
         Grey, RGB or RGBA; uint8, uint16, float16 or float32 (floats display-referred in [0, 1]). NumPy is HWC or NHWC,
-        torch CHW or NCHW. An alpha channel is kept, and what it hides lends no colour.
+        torch CHW or NCHW. An alpha channel is kept, and what it hides lends no colour (the model sees it).
     mode : {"bokeh", "gaussian"}
         A disk with glowing highlights, or a gaussian.
     radius : float
@@ -63,8 +64,8 @@ def blur_background(
         model that tells kinds of things apart, as the twenty of Pascal VOC, knows their everyday names; other words
         need a ``text_model``, see `Editor`. The words hold for every picture of a batch.
     on_no_subject : {"blur_all", "keep", "error"}
-        What becomes of a picture whose mask reaches 1/2 nowhere: all of it is background, it stays as it is, or
-        `NoSubject` is raised (which waits for a GPU).
+        What becomes of a picture whose mask, or matte, reaches 1/2 nowhere: all of it is background, it stays as it
+        is, or `NoSubject` is raised (which waits for a GPU).
     mask : array (h, w) or (n, h, w), PIL image, or list, optional
         A ready matte: bool, uint8 or float in [0, 1], of any resolution. Then no model is loaded.
     refine : {"auto", True, False}
@@ -196,6 +197,7 @@ def apply(
     *,
     mask: Any = None,
     layout: str | None = None,
+    details: bool = False,
     device: str = "auto",
     model: Any = "general",
 ) -> Any:
@@ -208,8 +210,8 @@ def apply(
     ----------
     edit : Edit
         What is asked. Where its category is a registered model, that one is taken instead of ``model``.
-    image, mask, layout, device, model
-        See `blur_background`.
+    image, mask, layout, details, device, model
+        See `blur_background`. A picture for which no model was asked has None as its `Finding`.
 
     Raises
     ------
@@ -217,4 +219,4 @@ def apply(
         The background is to be removed, or the picture clipped, and there is no subject.
     """
     model = execute.model_for(edit, model)
-    return execute.apply(warm(device, model), image, edit, mask=mask, layout=layout)
+    return execute.apply(warm(device, model), image, edit, mask=mask, layout=layout, details=details)

@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import backends, codec
 from .edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, number
 
@@ -94,6 +96,8 @@ def process(
     def one(source: Path | str | bytes) -> bytes:
         photo = codec.decode(Path(source) if isinstance(source, str) else source)
         photo.pixels = work(photo.pixels)
+        if not isinstance(photo.pixels, np.ndarray):
+            raise InvalidArgument(f"work returned a {type(photo.pixels).__name__}, not an array of pixels")
         alpha = photo.pixels.ndim == 3 and photo.pixels.shape[2] == 4
         return codec.encode(photo, format or codec.fitting(photo.format, alpha=alpha), quality=quality)
 

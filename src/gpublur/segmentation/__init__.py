@@ -50,7 +50,7 @@ def load(
 
         A ``.json`` may hold ``input_size`` (the square that a photo is stretched to), ``mean`` and ``std`` (of RGB in
         [0, 1]), ``categories`` and ``kinds`` (what the channels mean), ``output`` and ``values``; docs/models.md tells
-        them all. Only a ``hub:`` name reaches the network, and no pickle is read.
+        them all. Only a ``hub:`` name reaches the network; no pickle is read but within a ``.pt2``.
     device : str
         As torch names it: ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
     text_model : str or path, optional

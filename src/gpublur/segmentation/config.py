@@ -97,7 +97,9 @@ def read(path: Path) -> Config:
 
 def _colour(settings: dict[str, Any], key: str, default: tuple[float, ...]) -> tuple[float, ...]:
     values = settings.get(key, default)
-    if len(values) != 3 or not all(math.isfinite(value) for value in values) or (key == "std" and min(values) <= 0):
+    listed = isinstance(values, (list, tuple)) and len(values) == 3
+    numbers = listed and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if not (numbers and all(map(math.isfinite, values))) or (key == "std" and min(values) <= 0):
         raise ValueError(f"{key}={values!r} is not three {'positive ' * (key == 'std')}numbers")
     return tuple(values)
 

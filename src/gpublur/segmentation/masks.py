@@ -51,8 +51,16 @@ def certain(probability: Tensor) -> Tensor:
     return ((probability - CERTAIN) / (1 - 2 * CERTAIN)).clamp(0, 1)
 
 
-def plane(name: str, result: Any) -> Tensor:
-    """Return a model's result as a float32 tensor (h, w); raise `InvalidArgument` if it cannot be a mask."""
+def plane(name: str, result: Any, device: torch.device) -> Tensor:
+    """Return a copy of a model's result as a float32 tensor (h, w) on a device.
+
+    It is a copy because a model may write its next result into the same memory.
+
+    Raises
+    ------
+    InvalidArgument
+        The result cannot be a mask.
+    """
     said = f"model={name!r} returned"
     if not isinstance(result, (np.ndarray, Tensor)):
         raise InvalidArgument(f"{said} a {type(result).__name__}, not a tensor or NumPy array")
@@ -61,13 +69,15 @@ def plane(name: str, result: Any) -> Tensor:
         raise InvalidArgument(f"{said} shape {tuple(mask.shape)}, not (h, w), (1, h, w) or (1, 1, h, w)")
     if not (mask.is_floating_point() or mask.dtype == torch.bool):
         raise InvalidArgument(f"{said} dtype {mask.dtype}, not a float or bool")
-    return mask.reshape(mask.shape[-2:]).float()
+    return mask.reshape(mask.shape[-2:]).to(device, torch.float32, copy=isinstance(result, Tensor))
 
 
-def checked(name: str, mask: Tensor) -> np.ndarray:
-    """Return a mask as NumPy, clipped to [0, 1]; raise `InvalidArgument` if it is not in that range."""
-    low, high = (value.item() for value in mask.aminmax())
+def checked(name: str, values: Tensor) -> Tensor:
+    """Return probabilities of a model, clipped to [0, 1]; raise `InvalidArgument` if they are none."""
+    low, high = (value.item() for value in values.aminmax())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # so written, not a number is refused too
         said = f"model={name!r} returned values"
-        raise InvalidArgument(f"{said} from {low:g} to {high:g}, not in [0, 1]; is the image finite?")
-    return mask.clamp(0, 1).cpu().numpy()
+        raise InvalidArgument(
+            f"{said} from {low:g} to {high:g}, not in [0, 1]; is the image finite, and are they no logits?"
+        )
+    return values.clamp(0, 1)

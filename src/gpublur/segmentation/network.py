@@ -90,7 +90,8 @@ class Segmenter(ABC):
         """
         for image in images:
             pixels.check(image)
-        return [masks.checked(self.name, mask) for mask in self._masks(images, prompt, negative_prompt)]
+        found = self._masks(images, prompt, negative_prompt)
+        return [masks.checked(self.name, mask).cpu().numpy() for mask in found]
 
     def stack(
         self,
@@ -166,6 +167,11 @@ class Segmenter(ABC):
             raise words.unsupported(argument, text, self.kinds)
         return masks.certain(self._text.find(image, text))
 
+    def warmup(self) -> None:
+        """Load what the first words would load."""
+        if self.text_model is not None:
+            _ = self._text
+
     @cached_property
     def _text(self) -> Any:
         from . import clipseg
@@ -185,7 +191,8 @@ class Custom(Segmenter):
         self.model = model.to(self.device).eval() if isinstance(model, nn.Module) else model
 
     def _run(self, images: Sequence[np.ndarray | Tensor], squares: Tensor | None) -> list[Found]:
-        return [Found(masks.plane(self.name, self.model(pixels.whole(image, self.device)))) for image in images]
+        results = (self.model(pixels.whole(image, self.device)) for image in images)
+        return [Found(masks.plane(self.name, result, self.device)) for result in results]
 
 
 class Loaded:
@@ -249,6 +256,8 @@ class Network(Segmenter):
             squares = torch.stack([pixels.shrink(image, self.config.input_size, self.device) for image in images])
         batch = ((squares - self.mean) / self.std).to(self._loaded.dtype)
         channels = self.model(batch.contiguous(memory_format=torch.channels_last)).float()
+        if self.config.values == "probabilities" and channels.device.type == "cpu":  # on a GPU that would wait
+            channels = masks.checked(self.name, channels)
         return [self._found(one) for one in channels]
 
     def _found(self, channels: Tensor) -> Found:

@@ -55,7 +55,10 @@ class Onnx(Program):
 
     def __init__(self, weights: Path, config: Config, device: torch.device) -> None:
         super().__init__(config)
-        import onnxruntime
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError(f"{error}: pip install 'gpublur[onnx]'") from error
 
         wanted = ["CPUExecutionProvider"]
         if device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():

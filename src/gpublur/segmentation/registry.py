@@ -79,7 +79,7 @@ _GENERAL = ModelInfo(
     name="general",
     path=str(_WEIGHTS / "general.safetensors"),
     licence="Apache-2.0",
-    trained_on="photos of people, pets and things with masks (see training/), after ImageNet and Pascal VOC",
+    trained_on="Clothing Co-Parsing, Caltech-101, photos of clothes, cats and goods (NOTICE); ImageNet, Pascal VOC",
 )
 SHIPPED = {
     row.name: row for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))

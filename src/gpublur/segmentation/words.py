@@ -54,7 +54,10 @@ GROUPS: dict[str, str] = {
     "living thing": "bird, cat, cow, dog, horse, person, sheep, pottedplant",
     "two-wheeler, two wheeler": "bicycle, motorbike",
 }
-LEADING = re.compile(r"^(?:(?:the|a|an|all|any|every|my|our|your|his|her|their|this|that|these|those)\s+)+")
+LEADING = re.compile(
+    r"^(?:(?:the|a|an|all|any|both|every|some|several|my|our|your|his|her|their|this|that|these|those|"
+    r"one|two|three|four|five|\d+)\s+)+"
+)
 AND = re.compile(r"\s*(?:[,;/&+]|\band\b|\bor\b|\bwith\b)\s*")
 
 
@@ -80,7 +83,7 @@ def chosen(text: str, kinds: Sequence[str]) -> list[int] | None:
     """
     found: set[int] = set()
     for phrase in filter(None, AND.split(" ".join(text.lower().split()).strip(" .!?\"'"))):
-        numbers = _of_phrase(LEADING.sub("", phrase), kinds)
+        numbers = _of_phrase(phrase, kinds) or _of_phrase(LEADING.sub("", phrase), kinds)
         if not numbers:
             return None
         found |= numbers
@@ -109,5 +112,8 @@ def unsupported(argument: str, text: str, kinds: Sequence[str], how: str = "") -
     """Return the error for words that nothing here understands, with what could help."""
     known = ", ".join(kind for kind in kinds if kind != BACKGROUND)
     why = PromptUnsupported.WHY + (f"; it knows {known}" if known else "")
-    how = how or f"any words need 'gpublur[text]' and text_model={CLIPSEG!r}, or a folder with the files from there"
+    how = how or (
+        f"any words need 'gpublur[text]' and text_model={CLIPSEG!r} or a folder with the files from there, given to an "
+        "Editor, as --text-model or as GPUBLUR_TEXT_MODEL"
+    )
     return PromptUnsupported(f"{argument}={text!r:.80}: {why}; {how}", argument, why)

@@ -137,12 +137,14 @@ class Editors:
             except Exception:  # whose fault it was, comes out when each is done alone
                 continue
         return [
-            self._develop(photo, edit, model, found.get(i, execute.Found()), max_pixels)
+            self._develop(photo, edit, model, found.get(i), max_pixels)
             for i, ((photo, edit), model) in enumerate(zip(jobs, models, strict=True))
         ]
 
-    def _develop(self, photo: Photo, edit: Edit, model: Any, found: execute.Found, max_pixels: int) -> Result:
+    def _develop(self, photo: Photo, edit: Edit, model: Any, found: execute.Found | None, max_pixels: int) -> Result:
         try:
+            if found is None:
+                [found] = execute.find_mattes(self.editor(model), [execute.three_axes(photo)], [edit])
             done = execute.develop(self.editor(model), photo, edit, mask=found.matte, max_pixels=max_pixels)
             return Developed(done, found.finding)
         except Exception as error:
