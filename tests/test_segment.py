@@ -209,15 +209,16 @@ def test_kinds_of_pixels_give_one_mask(weights, photo):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 700), (700, 1), (65, 64), (31, 333)])
-def test_batch_equals_single(weights, photo, shape):
+def test_batch_equals_single(weights, photo, shape, monkeypatch):
     segmenter = segmentation.load(weights)
     other = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    calls = []
-    segmenter.model.register_forward_hook(lambda *_: calls.append(1))
-    both = segmenter.batch([photo, other])
-    assert len(calls) == 1
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    together, images = [], [photo, other, photo, other, other]
+    segmenter.model.register_forward_hook(lambda _model, given, _found: together.append(len(given[0])))
+    found = segmenter.batch(images)
+    assert together == [2, 2, 1]  # as many as threads
     assert segmenter.batch([]) == []
-    for mask, image in zip(both, (photo, other), strict=True):
+    for mask, image in zip(found, images, strict=True):
         assert mask.shape == (SIDE, SIDE)
         np.testing.assert_allclose(mask, segmenter(image), atol=1e-4)
 

@@ -77,7 +77,7 @@ class Segmenter(ABC):
         -------
         list of numpy.ndarray
             For each picture float32 (h, w) in [0, 1], 1 = subject, stretched over the whole picture. The size is the
-            model's choice. A checkpoint runs once for all of them.
+            model's choice.
 
         Raises
         ------
@@ -219,7 +219,7 @@ class Loaded:
 
 
 class Network(Segmenter):
-    """A network from its files: pictures are stretched to its input square and run as one batch.
+    """A network from its files: pictures are stretched to its input square, and run in batches.
 
     Parameters
     ----------
@@ -254,8 +254,10 @@ class Network(Segmenter):
             return []
         if squares is None:
             squares = torch.stack([pixels.shrink(image, self.config.input_size, self.device) for image in images])
-        batch = ((squares - self.mean) / self.std).to(self._loaded.dtype)
-        channels = self.model(batch.contiguous(memory_format=torch.channels_last)).float()
+        batch = ((squares - self.mean) / self.std).to(self._loaded.dtype).contiguous(memory_format=torch.channels_last)
+        # On a CPU as many at a time as there are threads: what stays in the caches takes a third less time.
+        at_once = torch.get_num_threads() if self.device.type == "cpu" else len(batch)
+        channels = torch.cat([self.model(part) for part in batch.split(at_once)]).float()
         if self.config.values == "probabilities" and channels.device.type == "cpu":  # on a GPU that would wait
             channels = masks.checked(self.name, channels)
         return [self._found(one) for one in channels]
