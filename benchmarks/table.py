@@ -70,11 +70,13 @@ def photo(one: Record) -> str:
 
 def machine(result: dict[str, Any]) -> str:
     """Say whose figures a result of the suite holds."""
-    one = records(result)[0]
+    all_of_it = records(result)
+    one = all_of_it[0]
+    commits = ", ".join(sorted({each["commit"] for each in all_of_it}))  # rows may have been measured anew
     versions = ", ".join(f"{name} {number}" for name, number in one["versions"].items() if number != "none")
     copy = f"; a copy by all threads: {one['copy_gb_s']:.1f} GB/s" if "copy_gb_s" in one else ""
     where = one.get("on", one["cpu"])
-    return f"{where}, {one['threads']} threads{copy}; commit {one['commit']}, {result['datetime'][:10]}; {versions}."
+    return f"{where}, {one['threads']} threads{copy}; commits {commits}, {result['datetime'][:10]}; {versions}."
 
 
 def row(values: Iterable[str]) -> str:
