@@ -37,12 +37,17 @@ constexpr int PARTS = 16;  // factor, at most
 constexpr int CELLS = 6;   // that four neighbouring pixels are interpolated from, at most
 
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)
-// B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers.
+// B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers. It is held within what
+// a background between black and white leaves of I.
 template <int COLOURS>
 __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, int x, float alpha, float* rgb) {
+  const float many = __fdividef(1.f, fmaxf(alpha, 1e-20f));
+  float most[COLOURS];
 #pragma unroll
-  for (int c = 0; c < COLOURS; ++c)
+  for (int c = 0; c < COLOURS; ++c) {
+    most[c] = rgb[c] * many;
     rgb[c] *= alpha;
+  }
 #pragma unroll 1
   for (int behind = 0; behind < 2; ++behind) {
     const float4 colour = grid_at(fields, behind ? fields.back : fields.fore, z, y, x);
@@ -53,7 +58,7 @@ __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, i
   }
 #pragma unroll
   for (int c = 0; c < COLOURS; ++c)
-    rgb[c] = __saturatef(rgb[c]);
+    rgb[c] = __saturatef(fminf(fmaxf(rgb[c], most[c] + (1.f - many)), most[c]));
 }
 
 // B at a pixel from the sums over the blurred cells: (3)'s division, with the background field where weight is missing.

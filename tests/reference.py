@@ -257,9 +257,10 @@ def fields(light: Array, alpha: Array, w0: Array, coverage: ArrayLike = 1) -> tu
 
 
 def foreground(light: Array, alpha: Array, fore: Array, back: Array) -> Array:
-    """The subject's own colour (5): blur-fusion."""
-    a = alpha[..., None]
-    return np.clip(fore + a * (light - a * fore - (1 - a) * back), 0, 1)
+    """The subject's own colour (5): blur-fusion, within what a background in [0, 1] leaves of the light."""
+    a = np.maximum(alpha[..., None], 1e-12)
+    fused = fore + a * (light - a * fore - (1 - a) * back)
+    return np.clip(fused.clip((light - (1 - a)) / a, light / a), 0, 1)
 
 
 # --- The effects ---

@@ -48,6 +48,21 @@ def test_sizes_that_hurt(editor, mode, size):
         assert worst <= CONTRACT[mode, quality][0]
 
 
+def test_a_doubtful_matte_lends_no_light(editor):
+    """Noise that no matte fits: (5)'s bounds decide about most pixels, and what is added up stays near the photo."""
+    rng = np.random.default_rng(0)
+    picture, alpha = rng.random((60, 90, 3), np.float32), rng.random((60, 90), np.float32)
+    worst = reference.max_lsb(
+        editor.blur_background(picture, "gaussian", 0.02, quality="exact", mask=alpha),
+        reference.blur_background(picture, alpha, "gaussian", 0.02),
+    )
+    assert worst <= 0.1
+    got, want = editor.remove_background(picture, mask=alpha), reference.remove_background(picture, alpha)
+    assert np.abs((got - want)[..., :3] * alpha[..., None]).max() <= 1e-3
+    light = reference.decode(got[..., :3]) * alpha[..., None]
+    assert (light <= reference.decode(picture) + 1e-3).all()
+
+
 @lru_cache(maxsize=16)
 def bright_edges(side, mode):
     """A square scene whose right and bottom edges are bright, and the reference's bare blur of it."""

@@ -235,6 +235,13 @@ def test_foreground_unmixes():
     assert ref.foreground(light + 5, alpha, fore, back).max() == 1
 
 
+def test_foreground_is_no_brighter_than_the_light_that_is_there():
+    """A doubtful matte beside a bright subject: in the dark there is no light that could be the subject's."""
+    alpha, bright, dark = np.full((1, 1), 0.2), np.ones((1, 1, 3)), np.zeros((1, 1, 3))
+    assert ref.foreground(dark, alpha, bright, dark).max() == 0
+    assert ref.foreground(bright, alpha, dark, bright).min() == pytest.approx(1)
+
+
 # --- The effects ---
 
 

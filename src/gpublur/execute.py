@@ -151,7 +151,7 @@ def find_mattes(editor: Editor, pictures: Sequence[Pixels], edits: Sequence[Edit
             object_to_keep=prompt, negative_prompt=negative_prompt, on_no_subject=on_no_subject, details=True,
         )  # fmt: skip
         for i, matte, finding in zip(members, found, told, strict=True):
-            mattes[i] = Found(settled(matte, on_no_subject), finding)  # fitted to the photo, little may be left
+            mattes[i] = Found(matte, finding)
     return mattes
 
 

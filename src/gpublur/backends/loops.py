@@ -532,18 +532,21 @@ def foreground(light, alpha, near, fields, line, y, x0, own):
     """(5): write the subject's own colour F into own (colours, n) where it is mixed with background.
 
     Blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha) B'), with F' and B' the colour
-    fields; ``near`` tells from which alpha on.
+    fields, and within what some background in [0, 1] can explain; ``near`` tells from which alpha on.
     """
     colours = light.colours
     for k in range(own.shape[1]):
         a = alpha[x0 + k]
         if near <= a < ONE:
             i, right, t = column_at(fields, x0 + k)
+            many = ONE / max(a, TINY)
             for c in range(colours):
                 fore = line[i, c] + t * (line[right, c] - line[i, c])
                 back = line[i, colours + c] + t * (line[right, colours + c] - line[i, colours + c])
                 mixed = light.table[code(value_at(light, y, x0 + k, c))]
-                own[c, k] = min(max(fore + a * (mixed - a * fore - (ONE - a) * back), ZERO), ONE)
+                most = mixed * many
+                fused = min(max(fore + a * (mixed - a * fore - (ONE - a) * back), most + (ONE - many)), most)
+                own[c, k] = min(max(fused, ZERO), ONE)
 
 
 @compiled
