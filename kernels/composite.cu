@@ -34,6 +34,7 @@ struct Upsampling {
 
 constexpr int RUN = 16;    // rows of a warp
 constexpr int PARTS = 16;  // factor, at most
+constexpr float SLACK = 1e-3f;  // of light, in which (5)'s bounds are not strict (twin: loops.py)
 constexpr int CELLS = 6;   // that four neighbouring pixels are interpolated from, at most
 
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)
@@ -45,7 +46,7 @@ __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, i
   float most[COLOURS];
 #pragma unroll
   for (int c = 0; c < COLOURS; ++c) {
-    most[c] = rgb[c] * many;
+    most[c] = (rgb[c] + SLACK) * many;
     rgb[c] *= alpha;
   }
 #pragma unroll 1
@@ -58,7 +59,7 @@ __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, i
   }
 #pragma unroll
   for (int c = 0; c < COLOURS; ++c)
-    rgb[c] = __saturatef(fminf(fmaxf(rgb[c], most[c] + (1.f - many)), most[c]));
+    rgb[c] = __saturatef(fminf(fmaxf(rgb[c], most[c] + (1.f - (1.f + 2 * SLACK) * many)), most[c]));
 }
 
 // B at a pixel from the sums over the blurred cells: (3)'s division, with the background field where weight is missing.

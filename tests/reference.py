@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 
 EDGE = 0.03  # the matte above which a pixel counts as mixed with the subject
+SLACK = 1e-3  # of light, in which the bounds of the subject's colour are not strict
 SOLID = 0.05  # how far below 1 the matte of a pixel may be that tells the subject's colour
 TAU = 1 / 32  # the blurred weight below which the background is filled from its field
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # Rec. 709
@@ -258,9 +259,9 @@ def fields(light: Array, alpha: Array, w0: Array, coverage: ArrayLike = 1) -> tu
 
 def foreground(light: Array, alpha: Array, fore: Array, back: Array) -> Array:
     """The subject's own colour (5): blur-fusion, within what a background in [0, 1] leaves of the light."""
-    a = np.maximum(alpha[..., None], 1e-12)
+    a = np.maximum(alpha[..., None], 1e-20)
     fused = fore + a * (light - a * fore - (1 - a) * back)
-    return np.clip(fused.clip((light - (1 - a)) / a, light / a), 0, 1)
+    return np.clip(fused.clip((light - SLACK - (1 - a)) / a, (light + SLACK) / a), 0, 1)
 
 
 # --- The effects ---

@@ -70,7 +70,7 @@ FAULTS = {
     "subject enters the blur": ("decimate.cu", "fmaf(-glow.steep,", "fmaf(-0.5f * glow.steep,"),
     "highlights not boosted": ("decimate.cu", "lum[i] > glow.low", "lum[i] < glow.low - 9.f"),
     "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
-    "foreground brighter than its light": ("composite.cu", "(1.f - many)), most[c]))", "(1.f - many)), 9.f))"),
+    "foreground brighter than its light": ("composite.cu", "* many)), most[c]))", "* many)), 9.f))"),
     "background field upside down": ("cover.cuh", "fmaf(place.down, y, place.top)", "fmaf(-place.down, y, place.top)"),
     "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),
     "sums handed to the wrong warp": ("decimate.cu", "handed + (warp + 1) * grid.cells", "handed + warp * grid.cells"),

@@ -20,6 +20,8 @@ SEGMENT = 128  # pixels that are classified, blended and encoded together; their
 BLOCKS, HOP = 32, 13  # of rows, taken in this order: a subject's cheap rows are shared out among the threads
 ROWS, TILE = 4, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 ONE, HALF, ZERO, TINY = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-30)
+SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha (twin: composite.cu)
+NEXT_TO_NONE = np.float32(1e-20)
 
 compiled = njit(cache=True, fastmath=True, nogil=True)
 threaded = njit(cache=True, fastmath=True, nogil=True, parallel=True)
@@ -539,13 +541,15 @@ def foreground(light, alpha, near, fields, line, y, x0, own):
         a = alpha[x0 + k]
         if near <= a < ONE:
             i, right, t = column_at(fields, x0 + k)
-            many = ONE / max(a, TINY)
+            many = ONE / max(a, NEXT_TO_NONE)
             for c in range(colours):
                 fore = line[i, c] + t * (line[right, c] - line[i, c])
                 back = line[i, colours + c] + t * (line[right, colours + c] - line[i, colours + c])
                 mixed = light.table[code(value_at(light, y, x0 + k, c))]
-                most = mixed * many
-                fused = min(max(fore + a * (mixed - a * fore - (ONE - a) * back), most + (ONE - many)), most)
+                most = (mixed + SLACK) * many
+                fused = min(
+                    max(fore + a * (mixed - a * fore - (ONE - a) * back), most + (ONE - (ONE + 2 * SLACK) * many)), most
+                )
                 own[c, k] = min(max(fused, ZERO), ONE)
 
 
