@@ -32,10 +32,10 @@ struct Upsampling {
   int rows, columns, border;
 };
 
-constexpr int RUN = 16;    // rows of a warp
-constexpr int PARTS = 16;  // factor, at most
+constexpr int RUN = 16;         // rows of a warp
+constexpr int PARTS = 16;       // factor, at most
 constexpr float SLACK = 1e-3f;  // of light, in which (5)'s bounds are not strict (twin: loops.py)
-constexpr int CELLS = 6;   // that four neighbouring pixels are interpolated from, at most
+constexpr int CELLS = 6;        // that four neighbouring pixels are interpolated from, at most
 
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)
 // B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers. It is held within what
