@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpublur import segmentation
+from gpublur import arrays, backends, segmentation
 
 BATCHES = (1, 8, 16, 32)
 SMALL = 2  # megapixels of a photo in a batch
@@ -46,7 +46,9 @@ def test_model(batch, pytestconfig, scene_of, place, measure):
         import torch
 
         given = torch.from_numpy(photo).to(place.name).expand(batch, *photo.shape)
-        call, masks = (lambda: model.stack(given, False)), (lambda result: result.cpu().numpy())
+        [picture] = arrays.read(given, "NHWC", gpu=True, whole=True).pictures
+        shrink = backends.load(place.name)[0].shrink
+        call, masks = (lambda: model.find(picture, shrink)), (lambda result: result.cpu().numpy())
 
     def right(result):
         found = masks(result)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from gpublur.backends import module
 from gpublur.cli import main
 from gpublur.codec import Photo
 from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
+from gpublur.extras import install
 from gpublur.finding import Finding
 
 SRGB = bytes(16) + b"RGB " + bytes(108)
@@ -364,7 +365,7 @@ def test_serve_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gpublur.server", None)
     result = run("serve", "--no-keys")
     assert result.exit_code == 1
-    assert "pip install 'gpublur[server]'" in result.stderr
+    assert install("server") in result.stderr
 
 
 def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,25 +413,14 @@ def test_doctor_on_kernels(
     assert f"NVRTC    {nvrtc[0] or nvrtc[1]}" in lines
 
 
-def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = ModuleType("skimage.data")
-    data.astronaut = lambda: np.full((512, 512, 3), 80, np.uint8)
-    monkeypatch.setitem(sys.modules, "skimage", ModuleType("skimage"))
-    monkeypatch.setitem(sys.modules, "skimage.data", data)
+def test_demo(tmp_path: Path) -> None:
     assert run("demo", "-o", tmp_path / "a.png").exit_code == 0
-    assert codec.decode(tmp_path / "a.png").pixels.shape == (512, 512, 3)
+    assert codec.decode(tmp_path / "a.png").pixels.shape == (608, 1080, 3)
     assert run("demo", "-o", tmp_path / "b.jpg", "--size", 1).exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (1000, 1000, 3)
+    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (751, 1333, 3)
     assert "--overwrite" in run("demo", "-o", tmp_path / "a.png").stderr
     for name in ("a", "a.gif"):
         assert run("demo", "-o", tmp_path / name).exit_code == 1
-
-
-def test_demo_without_scikit_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "skimage.data", None)
-    result = run("demo", "-o", tmp_path / "a.png")
-    assert result.exit_code == 1
-    assert "gpublur[demo]" in result.stderr
 
 
 def test_version() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -288,3 +289,40 @@ def test_our_limit_replaces_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
 def with_size(png: bytes, width: int, height: int) -> bytes:
     header = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+def jpeg(pixels: np.ndarray, **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"progressive": True}, {"subsampling": "4:2:0", "quality": 60}, {"subsampling": "4:2:2"},
+        {"restart_marker_rows": 2}, {"keep_rgb": True}, {"optimize": True, "quality": 100},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_jpeg_has_pillows_pixels(monkeypatch: pytest.MonkeyPatch, channels: int, options: dict[str, Any]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (45, 67, 3), np.uint8)[..., slice(None) if channels == 3 else 0]
+    data = jpeg(np.ascontiguousarray(pixels), **options)
+    want = np.asarray(Image.open(io.BytesIO(data)))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("Pillow decoded it"))
+    np.testing.assert_array_equal(codec.decode(data).pixels, want)
+
+
+def test_a_jpeg_without_its_end_is_no_picture_wherever_it_is_cut() -> None:
+    """Its thumbnail has an end of its own, and the faster decoder would fill up the rest with grey."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x9286] = b"\xff\xd9" + jpeg(pixels[:8, :8])
+    whole = jpeg(pixels, exif=exif)
+    assert codec.decode(whole).pixels.shape == pixels.shape
+    assert codec.decode(whole + b"\xff\xd8 more behind it").pixels.shape == pixels.shape
+    start = whole.rindex(b"\xff\xda")
+    for cut in (start + 20, (start + len(whole)) // 2, len(whole) - 2, len(whole) - 1):
+        with pytest.raises(ImageFileError, match="truncated"):
+            codec.decode(whole[:cut])

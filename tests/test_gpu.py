@@ -188,11 +188,12 @@ def test_pictures_beyond_2_31_bytes(editor, torch):
 
 def test_the_model_runs_on_the_device(torch):
     pytest.importorskip("segmentation_models_pytorch")
-    from gpublur import segmentation
+    from gpublur import arrays, backends, segmentation
 
     model = segmentation.load("general", "cuda")
-    assert model.dtype is torch.float16
-    mask = model.stack(tensor(torch), True)
+    assert model.runtime.dtype is torch.float16
+    [picture] = arrays.read(tensor(torch), gpu=True).pictures
+    mask = model.find(picture, backends.load("cuda")[0].shrink)
     assert mask.device.type == "cuda"
     host = segmentation.load("general", "cpu")(PHOTO)
     assert float(np.abs(mask.float().cpu().numpy() - host).mean()) < 0.02

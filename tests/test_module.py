@@ -228,7 +228,7 @@ def test_no_cupy(monkeypatch):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [])
     monkeypatch.setattr(sys, "path", [])
-    assert says("not installed", "gpublur[cuda13]", "gpublur[cuda12]")
+    assert says("not installed", "[cuda13]'", "cuda12")
 
 
 @pytest.mark.parametrize("error", [OSError("libcudart.so.13"), ModuleNotFoundError("fastrlock", name="fastrlock")])
@@ -253,7 +253,7 @@ def test_no_driver(fake):
 
 def test_cupy_for_another_cuda(fake):
     fake.runtime.driverGetVersion = lambda: 12040
-    assert says("CuPy is for CUDA 13", "driver for CUDA 12.4", "gpublur[cuda12]")
+    assert says("CuPy is for CUDA 13", "driver for CUDA 12.4", "[cuda12]'")
 
 
 def test_no_device(fake):
@@ -277,7 +277,7 @@ def test_no_nvrtc(fake, wheel):
     fake.nvrtc.getVersion = unloadable
     assert module.status() == (True, "")  # the fatbins do
     (wheel / "sub.cu").write_text("// edited\n")
-    assert says("no fatbin fits sub,", "libnvrtc.so.13", "gpublur[cuda13]")
+    assert says("no fatbin fits sub,", "libnvrtc.so.13", "[cuda13]'")
 
 
 def test_no_cuda_headers(fake, wheel, monkeypatch):

@@ -75,7 +75,7 @@ def probabilities(network):
 def shipped(weights, monkeypatch):
     """The registry, as if these were the shipped weights."""
     monkeypatch.setattr(registry, "registered", {})
-    rows = {name: replace(row, path=str(weights)) for name, row in registry.SHIPPED.items()}
+    rows = {name: replace(row, path=str(weights), on_cpu=None) for name, row in registry.SHIPPED.items()}
     monkeypatch.setattr(registry, "SHIPPED", rows)
     monkeypatch.delenv(segmentation.TEXT_MODEL, raising=False)
 
@@ -155,13 +155,13 @@ def test_outputs_are_what_the_config_says(weights, probabilities, shipped):
     )
     np.testing.assert_allclose(segmenter(FLOATS, "cat, dog", "man"), cat_or_dog * (1 - person), atol=1e-4)
     tensor = torch.from_numpy(FLOATS).permute(2, 0, 1)
-    np.testing.assert_allclose(segmenter.stack(tensor, True, "cat, dog"), cat_or_dog, atol=1e-4)
+    np.testing.assert_allclose(segmenter(tensor, "cat, dog"), cat_or_dog, atol=1e-4)
 
 
 def test_one_forward_pass_tells_all(weights):
     segmenter = segmentation.load(weights)
     calls = []
-    hook = segmenter.model.register_forward_hook(lambda *_: calls.append(1))
+    hook = segmenter.runtime.module.register_forward_hook(lambda *_: calls.append(1))
     segmenter(PHOTO, "person", "cat")
     hook.remove()
     assert len(calls) == 1
@@ -178,12 +178,12 @@ def test_without_stretches_a_coarser_mask():
 
 def test_one_network_for_categories_and_words(shipped, weights):
     general, products, again = (segmentation.load(model) for model in ("general", "products", weights))
-    assert general.model is products.model is again.model
+    assert general.runtime is products.runtime is again.runtime
     assert (general.category, products.category) == (0, 1)
     editors = [Editor("cpu", model) for model in ("general", "cars")]
     for editor in editors:
         editor.segment(PHOTO, object_to_keep="cat")
-    assert editors[0]._segmenter.model is editors[1]._segmenter.model
+    assert editors[0]._segmenter.runtime is editors[1]._segmenter.runtime
 
 
 def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
@@ -206,7 +206,7 @@ def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, 
     save_file(smp.create_model(encoder_weights=None, **(ARCHITECTURE | {"classes": 1})).state_dict(), old)
     old.with_suffix(".json").write_text(json.dumps(ARCHITECTURE | {"classes": 1, "input_size": 64}))
     monkeypatch.setattr(
-        registry, "SHIPPED", {name: replace(row, path=str(old)) for name, row in registry.SHIPPED.items()}
+        registry, "SHIPPED", {name: replace(row, path=str(old), on_cpu=None) for name, row in registry.SHIPPED.items()}
     )
     status = {row.name: row.status for row in segmentation.models()}
     assert status["general"] == "ready"
@@ -256,7 +256,7 @@ def test_an_edits_words(shipped, weights):
 UNKNOWN = (
     r"='cup': this installation has no model that finds a subject by these words; it knows aeroplane, .*tvmonitor; "
 )
-UNKNOWN += r".*gpublur\[text\].*text_model='hub:CIDAS/clipseg-rd64-refined'"
+UNKNOWN += r".*pip install .*\[text\]'.*text_model='hub:CIDAS/clipseg-rd64-refined'"
 
 
 def test_unknown_words_say_what_is_known(shipped):
@@ -368,7 +368,9 @@ def test_a_text_model_that_cannot_be_loaded(shipped, clipseg, tmp_path, monkeypa
     with pytest.raises(InvalidArgument, match="text_model=3"):
         Editor("cpu", text_model=3).segment(PHOTO, object_to_keep="cup")
     monkeypatch.setattr(segmentation, "find_spec", lambda name: None)
-    with pytest.raises(PromptUnsupported, match=r"transformers is not installed: pip install 'gpublur\[text\]'"):
+    with pytest.raises(
+        PromptUnsupported, match=r"transformers is not installed: pip install 'pip install .*\[text\]''"
+    ):
         Editor("cpu", text_model=clipseg).segment(PHOTO, object_to_keep="cup")
 
 

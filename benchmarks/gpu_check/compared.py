@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from gpublur import arrays
 from gpublur.edit import MAX_RADIUS, BlurSpec
 
 from .. import truth
@@ -20,7 +21,6 @@ from .device import Cuda
 from .peers import Other, Work, present, work_of
 from .run import Job
 from .schema import Missing, Peer, Throughput
-from .speed import squares
 
 RADIUS = 0.01
 SIDE = 320  # of the square that the default model sees
@@ -56,6 +56,12 @@ def peers(job: Job) -> Iterator[Peer | Missing]:
 
 def torch_squares(_device: Cuda, photos: torch.Tensor, side: int) -> torch.Tensor:
     return F.interpolate(photos.float() / 255, (side, side), mode="bilinear", antialias=True)
+
+
+def squares(device: Cuda, photos: torch.Tensor, side: int) -> torch.Tensor:
+    """Return what a network sees of photos, uint8 (N, 3, H, W)."""
+    [picture] = arrays.read(photos, gpu=True, whole=True).pictures
+    return device.editor.verbs.shrink(picture, side)
 
 
 SHRINKING = {"gpublur": squares, "torch": torch_squares}

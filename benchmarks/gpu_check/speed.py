@@ -140,11 +140,5 @@ def model(job: Job) -> Iterator[Model | Missing]:
 
 def found(device: Cuda, segmenter: Any, photos: torch.Tensor) -> torch.Tensor:
     """Return the coarse masks as the road takes them."""
-    return segmenter.stack(photos, True, squares=squares(device, photos, segmenter.side))
-
-
-def squares(device: Cuda, photos: torch.Tensor, side: int) -> torch.Tensor:
-    """Return what a network sees of photos, uint8 (3, H, W) or (N, 3, H, W)."""
-    verbs = device.editor.verbs
     (picture,) = arrays.read(photos, None, gpu=True, whole=True).pictures
-    return verbs.shrink(picture, side)
+    return segmenter.find(picture, device.editor.verbs.shrink)

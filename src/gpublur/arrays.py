@@ -251,6 +251,12 @@ def dtype_name(array: Any) -> str:
     return getattr(array.dtype, "name", "") or str(array.dtype).removeprefix("torch.")
 
 
+def max_value(dtype: Any) -> int:
+    """Return the value that means 1 in pixels of a dtype, by its name or NumPy's: the largest integer, or 1 itself."""
+    dtype = np.dtype(dtype)
+    return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
+
+
 def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
     return (pil_pixels(mask, name, "L"), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
 

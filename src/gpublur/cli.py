@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -32,13 +31,15 @@ from .edit import (
     number,
 )
 from .edit import color as check_color
+from .extras import install
 from .pipeline import usable_cpus
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
-PACKAGES = ("numpy", "numba", "torch", "segmentation-models-pytorch", "pillow", "imagecodecs", "click")
+PACKAGES = ("numpy", "numba", "onnxruntime", "pillow", "imagecodecs", "torch", "segmentation-models-pytorch")
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
 _MISSING = "not installed"
+DEMO = Path(__file__).parent / "demo" / "otters.jpg"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -280,16 +281,14 @@ def serve(
 ) -> None:
     """Answer PhotoRoom's and Claid's requests on this machine, until stopped.
 
-    Needs 'gpublur[server]'. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
+    Needs the extra server. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
     """
     try:
         from .dialects import claid
         from .server import Settings
         from .server import serve as run
     except ImportError as error:
-        raise click.ClickException(
-            f"the server's libraries are missing ({error}): pip install 'gpublur[server]'"
-        ) from error
+        raise click.ClickException(f"the server's libraries are missing ({error}): {install('server')}") from error
     run(
         Settings(
             devices=tuple(devices),
@@ -347,7 +346,8 @@ def doctor(ctx: click.Context) -> None:
     click.echo()
     _table([("kernels", "state"), *_kernels()])
     click.echo()
-    _table([("model", "status"), *((m.name, m.status) for m in segmentation.models())])
+    rows = ((m.name, *(m.served_by(device) for device in ("cpu", "cuda"))) for m in segmentation.models())
+    _table([("model", "on the CPU", "on a GPU"), *rows])
     if not any(usable for _name, usable, _why in found):
         ctx.exit(1)
 
@@ -355,12 +355,13 @@ def doctor(ctx: click.Context) -> None:
 @main.command()
 @_output
 @_overwrite
-@click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.26 by default.")
+@click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.66 by default.")
 def demo(output: Path, overwrite: bool, size: float | None) -> None:
-    """Write a photo to try the other commands on: an astronaut's portrait (NASA, public domain) from scikit-image."""
-    codec.check_written(codec.format_of(output), alpha=False)
+    """Write a photo to try the other commands on: two otters (CC0, see NOTICE)."""
+    format = codec.format_of(output)
+    codec.check_written(format, alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
-    batch.save(output, codec.encode(Photo(_astronaut(size)), codec.format_of(output)))
+    batch.save(output, codec.encode(_demo_photo(size), format))
 
 
 @main.command()
@@ -390,9 +391,9 @@ def bench(
             import matplotlib  # noqa: F401
         except Exception as error:  # missing, or broken in whatever way
             raise click.ClickException(
-                f"--plot needs matplotlib, which cannot be imported ({error}): pip install 'gpublur[bench]'"
+                f"--plot needs matplotlib, which cannot be imported ({error}): {install('bench')}"
             ) from error
-    picture = Photo(_astronaut(size), "JPEG") if photo is None else codec.decode(photo)
+    picture = _demo_photo(size) if photo is None else codec.decode(photo)
     if picture.format not in codec.WRITTEN:
         picture.format = codec.fitting(None, alpha=False)
     result = benchmark.run(picture, _editor(device, model, None), seconds)
@@ -406,17 +407,14 @@ def bench(
         benchmark.plot(result, plotted)
 
 
-def _astronaut(megapixels: float | None) -> Any:
-    """Return scikit-image's portrait, enlarged to so many megapixels, as pixels."""
-    try:
-        from skimage.data import astronaut
-    except Exception as error:  # missing, or broken in whatever way
-        raise click.ClickException(
-            f"the demo photo comes with scikit-image, which cannot be imported ({error}): pip install 'gpublur[demo]'"
-        ) from error
-    from .bench import enlarged
+def _demo_photo(megapixels: float | None) -> Photo:
+    """Return the photo that the package holds, enlarged to so many megapixels."""
+    photo = codec.decode(DEMO)
+    if megapixels is not None:
+        from .bench import enlarged
 
-    return astronaut() if megapixels is None else enlarged(astronaut(), megapixels)
+        return replace(photo, pixels=enlarged(photo.pixels.astype(np.uint8), megapixels))
+    return photo
 
 
 def _editor(device: str, model: str, text_model: str | None, keep: str | None = None, category: str = "general") -> Any:
@@ -484,9 +482,11 @@ def _kernels() -> list[tuple[str, str]]:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        return version(package)
+    except PackageNotFoundError:
         return _MISSING
 
 

@@ -38,7 +38,7 @@ FORMATS = {
     "PNG": Format((".png",), alpha=True, options={"compress_level": 1}),
     "WEBP": Format((".webp",), alpha=True),
     "TIFF": Format((".tif", ".tiff"), alpha=True),  # uncompressed: Pillow's compressing writer fails on camera EXIF
-    "AVIF": Format((".avif",), alpha=True),
+    "AVIF": Format((".avif",), alpha=True, options={"speed": 8}),  # a third of the time of 6, half as large again
     "BMP": Format((".bmp",), alpha=False),
     "GIF": Format((".gif",), alpha=True, written=False),  # 256 colours would ruin a blurred background
 }
@@ -247,6 +247,10 @@ def _pixels(image: ImageFile, data: bytes) -> NDArray[np.uint8 | np.uint16]:
 
         pixels = imagecodecs.png_decode(data)
         return pixels[..., [0, 0, 0, 1]] if pixels.ndim == 3 and pixels.shape[2] == 2 else pixels
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and _complete(data):
+        import imagecodecs
+
+        return np.asarray(imagecodecs.jpeg8_decode(data))  # Pillow's pixels in a third of its time
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)  # in this machine's byte order
     if image.mode in ("I", "F"):
@@ -254,6 +258,22 @@ def _pixels(image: ImageFile, data: bytes) -> NDArray[np.uint8 | np.uint16]:
     if image.has_transparency_data:
         return np.array(image.convert("RGBA"))
     return np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+
+
+def _complete(jpeg: bytes) -> bool:
+    """Return whether the first picture in a JPEG file has its end: imagecodecs fills up what is missing in silence."""
+    codes = np.frombuffer(jpeg, np.uint8)
+    found = np.flatnonzero(codes[:-1] == 0xFF)
+    kinds = codes[found + 1]
+    # Among the compressed values FF stands before 00, and before D0 to D7 where decoders may begin anew.
+    markers = found[(kinds != 0x00) & (kinds != 0xFF) & ((kinds < 0xD0) | (kinds > 0xD7))]
+    position = 2
+    while (next_one := np.searchsorted(markers, position)) < len(markers):
+        marker = int(markers[next_one])
+        if codes[marker + 1] == 0xD9:
+            return True
+        position = marker + 2 + int.from_bytes(jpeg[marker + 2 : marker + 4], "big")  # past thumbnails, and their ends
+    return False
 
 
 def _exif(image: ImageFile) -> tuple[int, Exif]:

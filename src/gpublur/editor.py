@@ -217,9 +217,4 @@ class Editor:
         return self.verbs.matte(source, alpha, False)
 
     def _segment(self, look: Look, picture: Picture) -> Any:
-        if self.verbs.GPU:
-            side = self._segmenter.side
-            squares = side and self.verbs.shrink(picture, side)
-            return self._segmenter.stack(picture.pixels, picture.planar, *look.words.values(), squares)
-        colour = np.broadcast_to(picture.interleaved()[..., :3], (*picture.size, 3))
-        return self._segmenter(colour, *look.words.values())
+        return self._segmenter.find(picture, self.verbs.shrink, *look.words.values())

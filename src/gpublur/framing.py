@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import optics
+from .arrays import max_value
 from .edit import Paint, Resize, side
 from .finding import settled
 
@@ -62,7 +63,7 @@ def frame(region: tuple[int, int], original: tuple[int, int], resize: Resize) ->
 
 def paint_behind(pixels: Pixels, paint: Paint) -> Pixels:
     """Return a picture with alpha over a colour, blended in linear light; without alpha where the colour is opaque."""
-    top, opacity = top_of(pixels.dtype), paint[3] / 255
+    top, opacity = max_value(pixels.dtype), paint[3] / 255
     channels = 3 if paint[3] == 255 else 4
     out = pixels[..., :channels].copy()
     out[pixels[..., 3] == 0] = stored(np.array(paint[:channels], np.float32) / 255, pixels.dtype)
@@ -84,7 +85,7 @@ def ramp(steps: tuple[Pixels, Pixels, Pixels], matte: NDArray[np.float32]) -> Pi
     out = steps[-1]
     rows, columns = np.nonzero((matte > 0) & (matte < 1))
     colours = slice(0, min(3, out.shape[2]))
-    first, second, third = (optics.decode(step[rows, columns, colours] / top_of(step.dtype)) for step in steps)
+    first, second, third = (optics.decode(step[rows, columns, colours] / max_value(step.dtype)) for step in steps)
     t = 2 * (1 - matte[rows, columns][:, None])
     light = np.where(t < 1, first + t * (second - first), second + (t - 1) * (third - second))
     out[rows, columns, colours] = stored(encode(light), out.dtype)
@@ -93,12 +94,12 @@ def ramp(steps: tuple[Pixels, Pixels, Pixels], matte: NDArray[np.float32]) -> Pi
 
 def transparent(pixels: Pixels) -> bool:
     """Return whether anything of the picture is not opaque."""
-    return pixels.shape[2] == 4 and bool(pixels[..., 3].min() < top_of(pixels.dtype))
+    return pixels.shape[2] == 4 and bool(pixels[..., 3].min() < max_value(pixels.dtype))
 
 
 def matte_of(plane: NDArray[Any]) -> NDArray[np.float32]:
     """Return a mask or an alpha channel (h, w) as float32 in [0, 1]."""
-    return np.ascontiguousarray(plane, np.float32) / np.float32(top_of(plane.dtype))
+    return np.ascontiguousarray(plane, np.float32) / np.float32(max_value(plane.dtype))
 
 
 def draw(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -145,18 +146,14 @@ def with_channels(pixels: Pixels, channels: int) -> Pixels:
     if pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     if pixels.shape[2] < channels:
-        opaque = np.full((*pixels.shape[:2], 1), top_of(pixels.dtype), pixels.dtype)
+        opaque = np.full((*pixels.shape[:2], 1), max_value(pixels.dtype), pixels.dtype)
         pixels = np.concatenate([pixels, opaque], axis=2)
     return pixels
 
 
-def top_of(dtype: np.dtype[Any]) -> int:
-    return np.iinfo(dtype).max if dtype.kind == "u" else 1
-
-
 def stored(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return values in [0, 1] as the dtype holds them."""
-    return (np.rint(values * top_of(dtype)) if dtype.kind == "u" else values).astype(dtype)
+    return (np.rint(values * max_value(dtype)) if dtype.kind == "u" else values).astype(dtype)
 
 
 def encode(light: NDArray[Any]) -> NDArray[Any]:

@@ -60,6 +60,13 @@ def choose(device: str) -> tuple[str, ModuleType]:
     raise DeviceUnavailable("no device can run here: " + "; ".join(refused))
 
 
+def threads() -> int:
+    """Return how many threads the calling thread may use: Numba's number, which `share` sets."""
+    import numba
+
+    return int(numba.get_num_threads())
+
+
 def share(callers: int) -> None:
     """Leave the calling thread its share of the CPUs, where ``callers`` threads work at once."""
     numba = sys.modules.get("numba")  # not loaded: nothing here runs on the CPU

@@ -21,6 +21,9 @@ from ..arrays import Picture
 from ..edit import BlurSpec
 from ..optics import BORDER, Plan, Spans, Taps
 from . import loops, matting
+from .shrink import shrink
+
+__all__ = ["shrink"]  # a verb too
 
 GPU, TORCH = False, "cpu"  # takes pictures in this machine's memory, one at a time; where the model runs
 BAND_BYTES = 8 << 20  # of frames, for each thread

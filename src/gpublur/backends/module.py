@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..extras import install
 from ..memory import CupyMemory, Memory
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _obstacle() -> str:
         from cupy.cuda import runtime
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            return "CuPy is not installed: pip install 'gpublur[cuda13]', or gpublur[cuda12] for drivers below 580"
+            return f"CuPy is not installed: {install('cuda13')}, or with cuda12 for drivers below 580"
         return f"CuPy cannot be imported ({_told(error)}): reinstall it"
     built, driver = runtime.runtimeGetVersion() // 1000, runtime.driverGetVersion()
     if driver == 0:
@@ -110,7 +111,7 @@ def _obstacle() -> str:
     if driver // 1000 < built:
         return (
             f"CuPy is for CUDA {built}, but the driver for CUDA {_version(driver)}: update the driver, "
-            f"or pip uninstall cupy-cuda{built}x and pip install 'gpublur[cuda{driver // 1000}]'"
+            f"or pip uninstall cupy-cuda{built}x and {install(f'cuda{driver // 1000}')}"
         )
     try:
         runtime.getDeviceCount()
@@ -122,7 +123,7 @@ def _obstacle() -> str:
     if to_compile and (fault := nvrtc()[1]):
         return (
             f"no fatbin fits {', '.join(to_compile)}, and NVRTC cannot compile them ({fault}): "
-            f"pip install 'gpublur[cuda{built}]'"
+            f"{install(f'cuda{built}')}"
         )
     return ""
 

@@ -1,23 +1,22 @@
 """Segmentation models: the registry, and one door through which every kind of model is loaded.
 
-Importing this package loads no torch; `load` does.
+Importing this package loads no torch. `load` does for what torch runs: everything on a GPU, and on a CPU what is not an
+ONNX file, as the shipped network is there.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..edit import InvalidArgument, ModelUnavailable, text
-from . import config, words
+from ..edit import GpuBlurError, InvalidArgument, ModelUnavailable, text
+from ..extras import install
+from . import config, network, sharing, words
 from .hub import PREFIX, download
 from .registry import OTHER_WAYS, ModelInfo, find, locate, models, ready_category, register
-
-if TYPE_CHECKING:
-    from .network import Segmenter
 
 __all__ = ["ModelInfo", "check_words", "fetch", "load", "models", "ready_category", "register"]
 
@@ -28,7 +27,7 @@ def load(
     model: str | os.PathLike[str] | Callable[..., Any],
     device: str = "cpu",
     text_model: str | os.PathLike[str] | None = None,
-) -> Segmenter:
+) -> network.Segmenter:
     """Load a segmentation model. One file is loaded once for each device, however often it is asked for.
 
     Parameters
@@ -40,7 +39,7 @@ def load(
           (smp). The model has three input channels; its output counts as logits;
         * ``NAME.safetensors`` with ``NAME.json`` beside it: a state dict (any float type; ``num_batches_tracked`` may
           be left out) and the arguments of ``smp.create_model``: ``arch``, ``encoder_name``, ...;
-        * ``NAME.onnx`` (needs onnxruntime) or ``NAME.pt2`` of ``torch.export.save`` with ``NAME.json`` beside it: one
+        * ``NAME.onnx`` or ``NAME.pt2`` of ``torch.export.save`` with ``NAME.json`` beside it: one
           input, float (1, 3, side, side) normalised RGB. A ``.pt2`` is code: load only what you trust;
         * ``"hub:owner/repo@revision#sha256=..."``: an smp checkpoint from the Hugging Face hub (``@revision`` pins it,
           the sum of its ``model.safetensors`` is verified);
@@ -77,12 +76,17 @@ def load(
         name = os.fspath(model)
         try:
             row = find(model)
-            files = locate(row)
+            files = locate(row, device)
         except FileNotFoundError as error:
             raise ModelUnavailable(f"model={name!r}: {error}") from None
-        return _network(model).Network(name, files, device, text_model, row.category)
+        # The network is kept as long as a segmenter has it.
+        with _named_reason(model):
+            runtime = sharing.once("network", files, device, lambda: network.loaded(name, *files, device))
+        return network.Network(name, runtime, device, text_model, row.category)
     if callable(model):
-        return _network(model).Custom(model, device, text_model)
+        with _named_reason(model):
+            from .torch_runtime import Custom
+        return Custom(model, device, text_model)
     raise InvalidArgument(f"model={model!r} is not a registered name, {OTHER_WAYS}")
 
 
@@ -118,7 +122,7 @@ def check_words(
     if _text_model(text_model) is None:
         raise words.unsupported(argument, prompt, kinds)
     if find_spec("transformers") is None:
-        raise words.unsupported(argument, prompt, kinds, "transformers is not installed: pip install 'gpublur[text]'")
+        raise words.unsupported(argument, prompt, kinds, f"transformers is not installed: {install('text')}")
 
 
 def fetch(name: str) -> str:
@@ -135,7 +139,7 @@ def _kinds(model: Any) -> tuple[str, ...]:
     if not isinstance(model, (str, os.PathLike)):
         return ()
     try:
-        return config.read(locate(find(model))[1]).kinds
+        return config.read(locate(find(model), "cpu")[1]).kinds
     except (OSError, ValueError, TypeError) as error:
         raise ModelUnavailable(f"model={os.fspath(model)!r}: {error}") from None
 
@@ -146,10 +150,13 @@ def _text_model(given: str | os.PathLike[str] | None) -> str | None:
     return (os.fspath(given) if given is not None else os.environ.get(TEXT_MODEL)) or None
 
 
-def _network(model: object) -> ModuleType:
-    """Import what needs torch; a broken installation may raise anything, and becomes a named reason."""
+@contextmanager
+def _named_reason(model: object) -> Iterator[None]:
+    """Turn a missing or broken torch, which may raise anything, into a named reason."""
     try:
-        from . import network
+        yield
+    except GpuBlurError:
+        raise
     except Exception as error:
-        raise ModelUnavailable(f"model={model!r} needs torch: {type(error).__name__}: {error}") from error
-    return network
+        reason = f"{type(error).__name__}: {error}; {install('torch')}"
+        raise ModelUnavailable(f"model={model!r} needs torch: {reason}") from error

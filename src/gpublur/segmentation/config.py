@@ -13,6 +13,7 @@ from .words import BACKGROUND
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 INPUT_SIZE = 512  # where the config of a checkpoint says nothing: a usual crop in training
 VALUES = ("logits", "probabilities")
+DECLARED = ("input_size", "mean", "std", "values")  # by every program
 KEYS = ("input_size", "mean", "std", "categories", "kinds", "output", "values")
 
 
@@ -54,6 +55,26 @@ class Config:
     def channels(self) -> int:
         """How many channels the network has: one, where it says nothing of them."""
         return len(self.categories) + len(self.kinds) or 1
+
+    def channels_of(self, result: Any) -> Any:
+        """Return what a program gave for one photo as (1, channels, h, w); raise `ValueError` if it is none."""
+        shape = tuple(result.shape)
+        planes = result.reshape(-1, *shape[-2:])[None] if len(shape) in (2, 3, 4) else result
+        if planes.ndim != 4 or planes.shape[1] != self.channels:
+            wanted = f"{self.channels} channel{'s' * (self.channels > 1)}"
+            raise ValueError(f"output {self.output!r} has shape {shape}, not (1, {wanted}, h, w)")
+        return planes
+
+    def check_program(self, path: Path) -> None:
+        """Raise `ValueError` unless the file declares what nobody can guess of a program, and nothing meaningless.
+
+        One file may stand beside a checkpoint and its program: then it has the checkpoint's arguments too.
+        """
+        missing = [key for key in DECLARED if key not in self.given]
+        if missing:
+            raise ValueError(f"{path.name} does not declare {', '.join(missing)}")
+        if self.others and not path.with_suffix(".safetensors").is_file():
+            raise ValueError(f"{', '.join(sorted(self.others))} in {path.name} means nothing for a program")
 
 
 def read(path: Path) -> Config:

@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..edit import InvalidArgument
+from ..extras import install
 from . import config, hub
 
 # What it takes to run each kind of file.
 LIBRARIES = {
     ".safetensors": ("torch", "segmentation_models_pytorch", "safetensors"),
-    ".onnx": ("torch", "onnxruntime"),
+    ".onnx": ("onnxruntime",),
     ".pt2": ("torch",),
 }
 OTHER_WAYS = (
@@ -37,6 +38,8 @@ class ModelInfo:
         The weights' licence and the data they come from, for people to read.
     category : str, optional
         Which of the network's categories it is; by default the first.
+    on_cpu : str, optional
+        The same network in another file, which a CPU runs instead of ``path``.
     """
 
     name: str
@@ -44,6 +47,11 @@ class ModelInfo:
     licence: str
     trained_on: str
     category: str | None = None
+    on_cpu: str | None = None
+
+    def file_for(self, device: str) -> str:
+        """Return the path of what runs on a device, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``."""
+        return self.on_cpu if device == "cpu" and self.on_cpu is not None else self.path
 
     @property
     def size(self) -> str:
@@ -55,15 +63,27 @@ class ModelInfo:
 
     @property
     def status(self) -> str:
-        """``"ready"``, or the reason why the model cannot be loaded now (libraries are looked for, not imported)."""
-        suffix = ".safetensors" if self.path.startswith(hub.PREFIX) else Path(self.path).suffix
-        for library in LIBRARIES.get(suffix, LIBRARIES[".safetensors"]):
-            if find_spec(library) is None:
-                return f"{library} is not installed"
-        if self.path.startswith(hub.PREFIX):
-            return "ready" if hub.here(self.path) else "not here yet: downloaded when it is first loaded"
+        """``"ready"``, or the reason why the model cannot run on a CPU now."""
+        return self.status_on("cpu")
+
+    def served_by(self, device: str) -> str:
+        """Return what runs the model on a device, such as ``"ONNX Runtime"``, or the reason why nothing can."""
+        status = self.status_on(device)
+        if status != "ready":
+            return status
+        suffix = Path(self.file_for(device)).suffix
+        return "ONNX Runtime" if suffix == ".onnx" else "torch" if suffix == ".pt2" else "torch (smp)"
+
+    def status_on(self, device: str) -> str:
+        """Return ``"ready"``, or why the model cannot be loaded now (libraries are looked for, not imported)."""
+        path = self.file_for(device)
+        if missing := [library for library in libraries(path, device) if find_spec(library) is None]:
+            how = "pip install onnxruntime" if missing == ["onnxruntime"] else install("torch")
+            return f"{', '.join(missing)} not installed: {how}"
+        if path.startswith(hub.PREFIX):
+            return "ready" if hub.here(path) else "not here yet: downloaded when it is first loaded"
         try:
-            _weights, beside = files(self.path)
+            _weights, beside = files(path)
             channels = config.read(beside).categories
         except FileNotFoundError as error:
             return str(error)
@@ -78,6 +98,7 @@ _WEIGHTS = Path(__file__).parent / "weights"
 _GENERAL = ModelInfo(
     name="general",
     path=str(_WEIGHTS / "general.safetensors"),
+    on_cpu=str(_WEIGHTS / "general.onnx"),
     licence="Apache-2.0",
     trained_on="Clothing Co-Parsing, Caltech-101, photos of clothes, cats and goods (NOTICE); ImageNet, Pascal VOC",
 )
@@ -85,6 +106,13 @@ SHIPPED = {
     row.name: row for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))
 }
 registered: dict[str, ModelInfo] = {}
+
+
+def libraries(path: str, device: str) -> tuple[str, ...]:
+    """Return the libraries that a file needs on a device."""
+    suffix = ".safetensors" if path.startswith(hub.PREFIX) else Path(path).suffix
+    needed = LIBRARIES.get(suffix, LIBRARIES[".safetensors"])
+    return needed if device == "cpu" or "torch" in needed else ("torch", *needed)
 
 
 def models() -> list[ModelInfo]:
@@ -150,9 +178,10 @@ def find(model: str | os.PathLike[str]) -> ModelInfo:
     return ModelInfo(path, path, "unknown", "unknown")
 
 
-def locate(row: ModelInfo) -> tuple[Path, Path]:
-    """Return a model's weights and config, having downloaded them if they are named by ``hub:``."""
-    return files(hub.download(row.path) if row.path.startswith(hub.PREFIX) else row.path)
+def locate(row: ModelInfo, device: str) -> tuple[Path, Path]:
+    """Return the weights and config that run on a device, having downloaded them if they are named by ``hub:``."""
+    path = row.file_for(device)
+    return files(hub.download(path) if path.startswith(hub.PREFIX) else path)
 
 
 def files(path: str | os.PathLike[str]) -> tuple[Path, Path]:

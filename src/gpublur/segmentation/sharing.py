@@ -14,7 +14,7 @@ _lock = Lock()
 _kept: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
 
-def once(kind: type[Loaded], paths: tuple[Path, ...], device: object, load: Callable[[], Loaded]) -> Loaded:
+def once(kind: str, paths: tuple[Path, ...], device: object, load: Callable[[], Loaded]) -> Loaded:
     """Return what ``load`` made of these very files for this device; it goes when nobody uses it any more."""
     key = (kind, str(device), *(_identity(path) for path in paths))
     with _lock:

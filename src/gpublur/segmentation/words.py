@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..edit import PromptUnsupported
+from ..extras import install
 
 BACKGROUND = "background"
 CLIPSEG = "hub:CIDAS/clipseg-rd64-refined"  # published weights for any words
@@ -113,7 +114,7 @@ def unsupported(argument: str, text: str, kinds: Sequence[str], how: str = "") -
     known = ", ".join(kind for kind in kinds if kind != BACKGROUND)
     why = PromptUnsupported.WHY + (f"; it knows {known}" if known else "")
     how = how or (
-        f"any words need 'gpublur[text]' and text_model={CLIPSEG!r} or a folder with the files from there, given to an "
-        "Editor, as --text-model or as GPUBLUR_TEXT_MODEL"
+        f"any words need {install('text')} and text_model={CLIPSEG!r} or a folder with the files from there, given to "
+        "an Editor, as --text-model or as GPUBLUR_TEXT_MODEL"
     )
     return PromptUnsupported(f"{argument}={text!r:.80}: {why}; {how}", argument, why)

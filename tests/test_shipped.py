@@ -1,0 +1,82 @@
+"""The shipped network in its two files: what a CPU runs and what a GPU runs give one mask; neither needs the other."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpublur import backends, codec, segmentation
+from gpublur.cli import DEMO
+from gpublur.extras import install
+from gpublur.pipeline import process
+
+PHOTO = codec.decode(DEMO).pixels[::2, ::2]
+
+
+def test_both_files_give_the_same_mask():
+    pytest.importorskip("segmentation_models_pytorch")
+    onnx = segmentation.load("general")
+    smp = segmentation.load(Path(segmentation.registry.SHIPPED["general"].path))
+    assert type(onnx.runtime).__name__ == "OnCpu"
+    for prompt in (None, "dog", "person"):
+        masks = [model(PHOTO, prompt) for model in (onnx, smp)]
+        np.testing.assert_allclose(*masks, atol=1e-3)
+    assert np.ptp(masks[0]) < 1  # there is nobody
+    assert np.ptp(onnx(PHOTO)) == 1
+
+
+def test_the_shipped_network_is_what_export_makes_of_the_weights(tmp_path):
+    """A file that is older than the weights beside it would give other masks on a CPU than on a GPU."""
+    pytest.importorskip("segmentation_models_pytorch")
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    from training.export import export
+
+    row = segmentation.registry.SHIPPED["general"]
+    made, shipped = export(Path(row.path)), onnx.load(row.on_cpu)
+    weights = [
+        {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer} for model in (made, shipped)
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for name, values in weights[0].items():
+        np.testing.assert_array_equal(values, weights[1][name])
+
+
+def test_a_mask_and_words_need_no_torch():
+    code = """
+import sys
+for name in ("torch", "segmentation_models_pytorch", "safetensors", "huggingface_hub", "timm"):
+    sys.modules[name] = None
+import gpublur
+from gpublur import codec, segmentation
+from gpublur.cli import DEMO
+photo = codec.decode(DEMO).pixels[::4, ::4]
+assert all(row.status == "ready" for row in segmentation.models())
+matte = gpublur.segment(photo, device="cpu")
+assert matte.max() == 1 and matte.min() == 0
+assert gpublur.segment(photo, device="cpu", object_to_keep="person").mean() < matte.mean()
+try:
+    gpublur.segment(photo, model=lambda picture: picture[0, 0], device="cpu")
+except gpublur.ModelUnavailable as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "needs torch" in done.stdout
+    assert install("torch") in done.stdout
+
+
+def test_threads_follow_the_callers_share(monkeypatch):
+    """Several pictures at once share the CPUs out: each thread's session has as many threads as it may use."""
+    segmentation.sharing._kept.clear()
+    model, made = segmentation.load("general"), []
+    load = model.runtime.program._load
+    monkeypatch.setattr(model.runtime.program, "_load", lambda threads: made.append(threads) or load(threads))
+    monkeypatch.setattr(model.runtime.program, "_sessions", {})
+    data = codec.encode(codec.Photo(PHOTO[::2, ::2].copy(), "PNG"))
+    alone = backends.threads()
+    outcomes = list(process([data] * 4, lambda pixels: (model(pixels) * 255).astype(np.uint8), workers=alone + 1))
+    assert not any(outcome.error for outcome in outcomes)
+    assert made == ([alone, 1] if alone > 1 else [1])
