@@ -2,8 +2,8 @@
 
     python -m benchmarks.report
 
-Reads every JSON of benchmarks/results: the suite's, throughput's, memory's, `gpublur bench`'s and gpu_check's. In the
-README it writes between ``<!-- figures: FILE -->`` and ``<!-- end of figures -->``, from that result.
+Reads every JSON of benchmarks/results: the suite's, throughput's, memory's, start's, `gpublur bench`'s and gpu_check's.
+In the README it writes between ``<!-- figures: FILE -->`` and ``<!-- end of figures -->``, from that result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from gpublur import bench
 
-from . import plots, table
+from . import plots, start, table
 from .gpu_check import report as gpu_report
 from .table import row
 
@@ -24,8 +24,10 @@ ROOT = Path(__file__).parents[1]
 RESULTS, IMAGES = ROOT / "benchmarks" / "results", ROOT / "docs" / "images"
 DOCUMENT, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 FIGURES = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
-SHORT = ("job", "radius", "who", "median ms", "largest error, 1/255", "times gpublur's")
-JOBS = ("gaussian", "bokeh", "remove_background", "JPEG to JPEG (gaussian)", "JPEG to JPEG (bokeh)", "copy")
+SHORT = ("job", "who", "median ms", "largest error, 1/255", "times gpublur's")
+RADIUS = 0.01  # of the README's rows; the others are in the document
+ROWS = {("gaussian", who) for who in ("gpublur high", "OpenCV stackBlur u8", "OpenCV GaussianBlur u8")}
+ROWS |= {("bokeh", who) for who in ("gpublur high", "OpenCV filter2D u8")}
 
 Result = dict[str, Any]
 
@@ -110,8 +112,13 @@ def gpu_check(name: str, result: Result) -> Iterator[str]:
         yield re.sub(r"^#+", "###", line)
 
 
+def newcomers(name: str, result: Result) -> Iterator[str]:
+    yield from (f"## {name}", "", *start.lines(result))
+
+
 SECTIONS: dict[str, Callable[[str, Result], Iterator[str]]] = {
     "suite": suite, "throughput": throughput, "memory": memory, "gpublur bench": users, "gpu_check": gpu_check,
+    "start": newcomers,
 }  # fmt: skip
 
 
@@ -125,10 +132,14 @@ def readme(text: str, found: dict[str, Result]) -> str:
         shown = [
             bench for bench in result["benchmarks"]
             if bench["extra_info"].get("batch", 1) == 1 and bench["extra_info"].get("dtype", "uint8") == "uint8"
-            and bench["extra_info"]["megapixels"] == size
+            and bench["extra_info"]["megapixels"] == size and bench["extra_info"]["radius"] == RADIUS
+            and (bench["extra_info"]["job"], bench["extra_info"]["who"]) in ROWS
         ]  # fmt: skip
         centre = result | {"benchmarks": shown}
-        lines = [f"{size:.3g} MP uint8 RGB; {table.machine(result)}", "", *table.lines(centre, SHORT, JOBS), ""]
+        one = table.records(centre)[0]
+        where = f"{one.get('on', one['cpu'])}, {one['threads']} threads, {result['datetime'][:10]}"
+        about = f"Photo to photo with a given mask: {size:.3g} MP uint8 RGB, radius {RADIUS:g}; {where}."
+        lines = [about, "", *table.lines(centre, SHORT), ""]
         return begin + "\n" + "\n".join(lines) + "\n" + end
 
     return FIGURES.sub(written, text)

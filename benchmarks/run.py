@@ -1,7 +1,8 @@
 """Every figure of the README and of docs, from a clean clone: ``python -m benchmarks.run``.
 
-The suite, photos per second, memory, and on a machine with a GPU gpu_check; then the report. The results are named by
-what the machine says of itself. Leave the machine alone meanwhile: on two cores it takes about twenty minutes.
+The suite, photos per second, memory, a newcomer's first minutes, and on a machine with a GPU gpu_check; then the report.
+The results are named by what the machine says of itself. Leave the machine alone meanwhile: on two cores it takes about
+25 minutes.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def parts(name: str, out: Path, threads: int, quick: bool) -> dict[str, list[str
         ],
         f"{name}-throughput.json": ["benchmarks.throughput", *small, *quick * ["--photos", "2", "--soak", "20"]],
         f"{name}-memory.json": ["benchmarks.memory", "--threads", n, *small, *quick * ["--radius", "0.01"]],
+        f"{name}-start.json": ["benchmarks.start"],
     }
     if any(usable for device, usable, _ in backends.reasons() if device == "cuda"):
         found[f"{name}-gpu-check.json"] = ["benchmarks.gpu_check"]
