@@ -1,6 +1,6 @@
 """Every figure of the README and of docs, from a clean clone: ``python -m benchmarks.run``.
 
-The suite, photos per second, memory, a newcomer's first minutes, and on a machine with a GPU gpu_check; then the report.
+The suite, photos per second, memory, a newcomer's first minutes; on a machine with a GPU gpu_check; then the report.
 The results are named by what the machine says of itself. Leave the machine alone meanwhile: on two cores it takes about
 25 minutes.
 """
