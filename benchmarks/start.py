@@ -1,8 +1,8 @@
 """What a newcomer waits for: ``python -m benchmarks.start [--out RESULT.json]`` (Linux).
 
 In a fresh environment with empty caches the base is installed from this folder. Then each command of a first session
-runs in a process of its own, and a process calls the library once for every kind of picture, mask and effect. Each step has
-its wall time and the CPU seconds of all its processes: the former depends on what else the machine does.
+runs in a process of its own, and a process calls the library once for every kind of picture, mask and effect. Each step
+has its wall time and the CPU seconds of all its processes: the former depends on what else the machine does.
 """
 
 from __future__ import annotations

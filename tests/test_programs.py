@@ -99,7 +99,7 @@ def test_channels_mean_what_is_declared(make):
     channels = logits()
     np.testing.assert_allclose(segmenter(FLOATS), stretched(channels[0].sigmoid()), atol=1e-4)
     background, shoe = channels[1:].softmax(0)
-    shoe = np.maximum(shoe, channels[0].sigmoid() * shoe / (1 - background + 1e-4))  # masks.of_kinds
+    shoe = torch.maximum(shoe, channels[0].sigmoid() * shoe / (1 - background + 1e-4))  # masks.of_kinds
     np.testing.assert_allclose(segmenter(FLOATS, "shoes"), stretched(shoe), atol=1e-4)
 
 

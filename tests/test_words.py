@@ -84,7 +84,7 @@ def asked(probabilities, *names):
     """The rule for words: one of these kinds, or the subject where it is more these than any other kind."""
     (subject, *_), kinds = probabilities
     wanted = sum(kinds[KINDS.index(name)] for name in names)
-    return stretched(np.maximum(wanted, subject * wanted / (1 - kinds[0] + 1e-4)))
+    return stretched(torch.maximum(wanted, subject * wanted / (1 - kinds[0] + 1e-4)))
 
 
 def stretched(p):
@@ -368,9 +368,7 @@ def test_a_text_model_that_cannot_be_loaded(shipped, clipseg, tmp_path, monkeypa
     with pytest.raises(InvalidArgument, match="text_model=3"):
         Editor("cpu", text_model=3).segment(PHOTO, object_to_keep="cup")
     monkeypatch.setattr(segmentation, "find_spec", lambda name: None)
-    with pytest.raises(
-        PromptUnsupported, match=r"transformers is not installed: pip install 'pip install .*\[text\]''"
-    ):
+    with pytest.raises(PromptUnsupported, match=r"transformers is not installed: pip install '.*\[text\]'"):
         Editor("cpu", text_model=clipseg).segment(PHOTO, object_to_keep="cup")
 
 

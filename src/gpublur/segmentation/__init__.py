@@ -7,12 +7,11 @@ ONNX file, as the shipped network is there.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from ..edit import GpuBlurError, InvalidArgument, ModelUnavailable, text
+from ..edit import InvalidArgument, ModelUnavailable, text
 from ..extras import install
 from . import config, network, sharing, words
 from .hub import PREFIX, download
@@ -80,13 +79,11 @@ def load(
         except FileNotFoundError as error:
             raise ModelUnavailable(f"model={name!r}: {error}") from None
         # The network is kept as long as a segmenter has it.
-        with _named_reason(model):
-            runtime = sharing.once("network", files, device, lambda: network.loaded(name, *files, device))
+        runtime = sharing.once("network", files, device, lambda: network.loaded(name, *files, device))
         return network.Network(name, runtime, device, text_model, row.category)
     if callable(model):
-        with _named_reason(model):
-            from .torch_runtime import Custom
-        return Custom(model, device, text_model)
+        custom: network.Segmenter = network.on_torch(model, "torch_runtime").Custom(model, device, text_model)
+        return custom
     raise InvalidArgument(f"model={model!r} is not a registered name, {OTHER_WAYS}")
 
 
@@ -148,15 +145,3 @@ def _text_model(given: str | os.PathLike[str] | None) -> str | None:
     if given is not None and not isinstance(given, (str, os.PathLike)):
         raise InvalidArgument(f"text_model={given!r} is not a path or 'hub:owner/repo@revision'")
     return (os.fspath(given) if given is not None else os.environ.get(TEXT_MODEL)) or None
-
-
-@contextmanager
-def _named_reason(model: object) -> Iterator[None]:
-    """Turn a missing or broken torch, which may raise anything, into a named reason."""
-    try:
-        yield
-    except GpuBlurError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}; {install('torch')}"
-        raise ModelUnavailable(f"model={model!r} needs torch: {reason}") from error

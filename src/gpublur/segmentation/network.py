@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from .. import arrays, backends
 from ..arrays import Picture
 from ..edit import GpuBlurError, InvalidArgument, ModelUnavailable
+from ..extras import install
 from . import config, masks, words
 from .config import Config
 from .masks import Array
@@ -159,9 +162,7 @@ class Segmenter(ABC):
 
     @cached_property
     def _text(self) -> Any:
-        from . import clipseg
-
-        return clipseg.load(str(self.text_model), self.device)
+        return on_torch(self.text_model, "clipseg").load(str(self.text_model), self.device)
 
     @abstractmethod
     def _run(self, pictures: Sequence[Picture], shrink: Shrink) -> list[Found]:
@@ -260,15 +261,24 @@ def loaded(name: str, weights: Path, beside: Path, device: str) -> Runtime:
             settings.check_program(beside)
         if weights.suffix == ".onnx" and device == "cpu":
             return OnCpu(weights, settings)
-        from . import torch_runtime
-
-        return torch_runtime.loaded(weights, settings, device)
+        runtime: Runtime = on_torch(name, "torch_runtime").loaded(weights, settings, device)
+        return runtime
     except GpuBlurError:
         raise
     except Exception as error:  # foreign files and libraries can fail in any way; the reason is what matters
         reason = f"{type(error).__name__}: {error}"
         reason = reason if len(reason) < 500 else reason[:500] + " ..."
+        reason += f"; {install('torch')}" if isinstance(error, ImportError) else ""
         raise ModelUnavailable(f"model={name!r} cannot be loaded from {weights}: {reason}") from error
+
+
+def on_torch(name: object, module: str) -> ModuleType:
+    """Import a module of this package that needs torch, which is missing or broken in any way: a named reason."""
+    try:
+        return import_module(f".{module}", __package__)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}; {install('torch')}"
+        raise ModelUnavailable(f"model={name!r} needs torch: {reason}") from error
 
 
 def _one(image: Any) -> Picture:
