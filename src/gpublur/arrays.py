@@ -5,19 +5,23 @@ Axis order follows the kind, never the lengths: NumPy HWC, torch CHW, unless ``l
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import codec
 from .edit import ImageFileError, InvalidArgument
 from .memory import HOST, Memory, gpu_memory
 
 LAYOUTS = ("HW", "HWC", "CHW", "NHWC", "NCHW")
-DTYPES = ("uint8", "uint16", "float16", "float32")
+DTYPES = ("uint8", "uint16", "float16", "bfloat16", "float32", "float64")
 DLPACK_CUDA = 2  # a DLPack device type, as is 1 for this machine's memory
 OVERSHOOT = 1e-3  # of float pictures beyond [0, 1], as resampling leaves it; more is a mistake in scale
 
@@ -97,16 +101,19 @@ def read(
 ) -> Batch:
     """Return the pictures in ``image``: one, a dense batch (4 axes), or a list or tuple of pictures of any sizes.
 
-    PIL images have one axis order, whatever ``layout`` says. On the way back a grey input's single channel loses its
-    axis again where it had none, and mattes are float32 (H, W), in a batch (N, H, W), or PIL images of mode L. What is
-    known by ``__dlpack__`` alone comes back through its library's ``from_dlpack``, or as a NumPy array where that has
-    none.
+    PIL images and files have one axis order, whatever ``layout`` says. A PIL image is turned as its EXIF orientation
+    says, and the result has its metadata; palettes and the like come back as RGB or RGBA. The bytes of a file come back
+    as bytes of the same format (PNG where that has no transparency), a path as pixels.
+
+    On the way back a grey input's single channel loses its axis again where it had none, and mattes are float32 (H, W),
+    in a batch (N, H, W), PIL images of mode L, or the bytes of a PNG. What is known by ``__dlpack__`` alone comes back
+    through its library's ``from_dlpack``, or as a NumPy array where that has none.
 
     Parameters
     ----------
     gpu : bool
         The pictures are for a GPU: arrays that lie there stay there, unchecked where a look at their values would wait
-        for the GPU, and float16 stays what it is. Otherwise float16 is worked on as float32.
+        for the GPU, and float16 stays what it is. Otherwise it is worked on as float32, as bfloat16 and float64 are.
     whole : bool
         A dense batch is one `Picture` with a first axis, rather than many.
 
@@ -136,11 +143,14 @@ def read(
 
 def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) -> Batch:
     back: Callable[[Any], Any]
-    memory = HOST
-    if is_pil(image):
-        if image.mode not in ("L", "RGB", "RGBA"):
-            raise InvalidArgument(f"{name} is a PIL image of mode {image.mode!r}; convert it to L, RGB or RGBA")
-        array, back, native, layout = pil_pixels(image, name), pil_back, "HWC", None
+    memory, masks_back = HOST, None
+    if isinstance(image, (str, os.PathLike, bytes)):
+        array, back, masks_back = file_pixels(image)
+        native, layout = "HWC", None
+    elif is_pil(image):
+        image = upright(image, name)
+        back = masks_back = partial(pil_back, image)
+        array, native, layout = pil_pixels(image, name), "HWC", None
     else:
         array, memory, back, native = to_array(image, name, gpu)
     shape = tuple(array.shape)
@@ -159,7 +169,9 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
             f"{name} has {channels} channels (shape {shape} read as {axes}); 1, 3 or 4 are allowed, see layout="
         )
     if dtype.startswith("float") and memory is HOST:
-        array = in_range(array, name).astype(dtype if gpu else np.float32, copy=False)
+        array = in_range(array, name)
+    worked = worked_as(dtype, gpu)
+    array = array if worked == dtype else memory.cast(array, worked)
     if "C" not in axes:
         array = array[..., None, :, :] if planar else array[..., None]
     many = "N" in axes and not whole
@@ -169,14 +181,21 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
         out = memory.stack(results) if many else results[0]
         if "C" not in axes and out.shape[-3 if planar else -1] == 1:
             out = out.reshape(shape)
-        return back(out.astype(stored, copy=False) if memory is HOST else out)
+        if memory is HOST:
+            return back(out.astype(stored, copy=False))
+        return back(out if worked == dtype else memory.cast(out, dtype))
 
     def give_planes(planes: list[Any]) -> Any:
-        if back is pil_back:
-            return pil_back((planes[0] * 255 + 0.5).astype(np.uint8))
+        if masks_back is not None:
+            return masks_back((planes[0] * 255 + 0.5).astype(np.uint8))
         return back(memory.stack(planes) if many else planes[0])
 
     return Batch(pictures, give, give_planes, single="N" not in axes)
+
+
+def worked_as(dtype: str, gpu: bool) -> str:
+    """Return the dtype that pixels of a dtype are worked on in; the results are of the caller's again."""
+    return "float32" if dtype in ("float64", "bfloat16") or (dtype == "float16" and not gpu) else dtype
 
 
 def in_range(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
@@ -193,7 +212,8 @@ def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list
     Parameters
     ----------
     mask : array (h, w) or (count, h, w), PIL image, or a list of these
-        bool, uint8, or float in [0, 1]; of any resolution, of the picture's proportions within a pixel of the coarser.
+        bool, uint8, uint16, or float in [0, 1]; of any resolution, and of the picture's proportions
+        within a pixel of the coarser.
     gpu : bool
         As in `read`.
     """
@@ -235,8 +255,10 @@ def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
     elif dtype.startswith("float"):
         array = memory.cast(in_range(array, name) if memory is HOST else array, "float32")
         array = array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
+    elif dtype == "uint16":
+        array = memory.cast(array, "float32") / 65535
     elif dtype != "uint8":
-        raise InvalidArgument(f"{name} has dtype {dtype}; it must be bool, uint8, or float in [0, 1]")
+        raise InvalidArgument(f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]")
     (h, w), (height, width) = array.shape[-2:], picture.size
     slack = max(height / h, width / w, 1) + 1  # pixels of the picture that one of the mask covers, and rounding
     if abs(h * width / w - height) > slack and abs(w * height / h - width) > slack:
@@ -258,7 +280,7 @@ def max_value(dtype: Any) -> int:
 
 
 def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
-    return (pil_pixels(mask, name, "L"), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
+    return (pil_mask(upright(mask, name), name), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
 
 
 def is_pil(value: Any) -> bool:
@@ -266,15 +288,50 @@ def is_pil(value: Any) -> bool:
     return pil is not None and isinstance(value, pil.Image)
 
 
-def pil_pixels(image: Any, name: str, mode: str | None = None) -> NDArray[Any]:
+def upright(image: Any, name: str) -> Any:
+    """Return a PIL image, decoded, turned as its EXIF orientation says, or itself."""
     try:
-        return np.asarray(image.convert(mode) if mode else image)
-    except (OSError, SyntaxError) as error:  # opened from a file, which is decoded only now
+        image.load()  # opened from a file, it may be decoded only now
+        if image.getexif().get(codec.ORIENTATION, 1) == 1:
+            return image
+        from PIL import ImageOps
+
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError) as error:
         raise ImageFileError(f"{name} cannot be decoded: {error}") from error
 
 
-def pil_back(array: NDArray[Any]) -> Any:
-    return sys.modules["PIL.Image"].fromarray(array)
+def pil_pixels(image: Any, name: str) -> NDArray[Any]:
+    """Return a PIL image as pixels: 8-bit, 16-bit, or float for mode F; other modes become grey, RGB or RGBA."""
+    try:
+        return np.array(image) if image.mode == "F" else codec.array_of(image)
+    except ImageFileError as error:
+        raise InvalidArgument(f"{name}: {error}") from None
+
+
+def pil_mask(image: Any, name: str) -> NDArray[Any]:
+    pixels = pil_pixels(image, name)
+    return np.asarray(image.convert("L")) if pixels.ndim == 3 else pixels
+
+
+def pil_back(like: Any, array: NDArray[Any]) -> Any:
+    """Return pixels as a PIL image with the metadata of another one."""
+    image = sys.modules["PIL.Image"].fromarray(array)
+    image.info = {key: value for key, value in like.info.items() if key != "transparency"}  # that is a channel now
+    return image
+
+
+def file_pixels(source: str | os.PathLike[str] | bytes) -> tuple[NDArray[Any], Callable[[Any], Any], Any]:
+    """Return the pixels of a file, and the ways back of a picture and of a mask: pixels of a path, bytes of bytes."""
+    if not isinstance(source, bytes):
+        return codec.decode(Path(source)).pixels, lambda out: out, None
+    photo = codec.decode(source)
+
+    def encoded(pixels: NDArray[Any]) -> bytes:
+        alpha = pixels.ndim == 3 and pixels.shape[2] == 4
+        return codec.encode(replace(photo, pixels=pixels), codec.fitting(photo.format, alpha=alpha))
+
+    return photo.pixels, encoded, lambda mask: codec.encode(codec.Photo(mask))
 
 
 def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[Any], Any], str]:
@@ -294,8 +351,11 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
         return np.asarray(value), HOST, lambda out: out, "HWC"
     if tensor:
         try:
+            if value.dtype == torch.bfloat16:  # type: ignore[union-attr]
+                halved = lambda out: torch.from_numpy(out).to(torch.bfloat16)  # type: ignore[union-attr]  # noqa: E731
+                return value.detach().float().numpy(), HOST, halved, "CHW"
             return value.detach().numpy(), HOST, torch.from_numpy, "CHW"  # type: ignore[union-attr]
-        except (RuntimeError, TypeError) as error:  # bfloat16, sparse, ...: NumPy has no such thing
+        except (RuntimeError, TypeError) as error:  # sparse, quantised, ...: NumPy has no such thing
             raise InvalidArgument(f"{name} is a tensor of dtype {value.dtype} that NumPy cannot see: {error}") from None
     if hasattr(value, "__dlpack__"):
         library = sys.modules.get(type(value).__module__.partition(".")[0])
@@ -308,4 +368,5 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             where = "on this GPU" if gpu else "in this machine's memory"
             raise InvalidArgument(f"{name} ({type(value).__name__}) cannot be read {where}: {error}") from None
-    raise InvalidArgument(f"{name} is a {type(value).__name__}; give a NumPy or CuPy array, torch tensor or PIL image")
+    kinds = "a NumPy or CuPy array, torch tensor, PIL image, path or the bytes of a file"
+    raise InvalidArgument(f"{name} is a {type(value).__name__}; give {kinds}")

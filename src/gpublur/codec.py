@@ -17,7 +17,7 @@ from .edit import ImageFileError, InvalidArgument, PictureTooLarge, choice, numb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL.Image import Exif
+    from PIL.Image import Exif, Image
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 250_000_000  # above every camera and telephone on sale, below what fills a machine's memory
@@ -45,7 +45,7 @@ FORMATS = {
 SUFFIXES = {suffix: name for name, row in FORMATS.items() for suffix in row.suffixes}
 WRITTEN = tuple(name for name, row in FORMATS.items() if row.written)
 
-_ORIENTATION = 0x0112
+ORIENTATION = 0x0112
 _EXIF_IFD = 0x8769
 # Tags that say how the old file stored its pixels: wrong, or refused by the encoder, in a new file.
 _LAYOUT_TAGS = (
@@ -251,6 +251,19 @@ def _pixels(image: ImageFile, data: bytes) -> NDArray[np.uint8 | np.uint16]:
         import imagecodecs
 
         return np.asarray(imagecodecs.jpeg8_decode(data))  # Pillow's pixels in a third of its time
+    return array_of(image)
+
+
+def array_of(image: Image) -> NDArray[np.uint8 | np.uint16]:
+    """Return a PIL image of any mode as (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16, contiguous and writable.
+
+    Palettes, grey with alpha and single transparent colours become RGB or RGBA, 1-bit becomes grey, CMYK becomes RGB.
+
+    Raises
+    ------
+    ImageFileError
+        Its pixels are neither 8-bit nor 16-bit values.
+    """
     if image.mode.startswith("I;16"):
         return np.asarray(image).astype(np.uint16)  # in this machine's byte order
     if image.mode in ("I", "F"):
@@ -284,7 +297,7 @@ def _exif(image: ImageFile) -> tuple[int, Exif]:
         exif = image.getexif()
     except Exception:  # a broken block must not cost the photo
         exif = Image.Exif()
-    orientation = exif.pop(_ORIENTATION, 1) if _ORIENTATION in exif else 1
+    orientation = exif.pop(ORIENTATION, 1) if ORIENTATION in exif else 1
     return orientation if orientation in range(1, 9) else 1, exif
 
 
