@@ -1,5 +1,7 @@
 """Backends as a parameter, pictures that hurt, and one table of tolerances."""
 
+import time
+
 import emulated
 import emulator
 import numpy as np
@@ -14,6 +16,8 @@ NO_HURRY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, He
 settings.register_profile("brief", max_examples=40, derandomize=True, database=None, **NO_HURRY)
 settings.register_profile("thorough", max_examples=1000, **NO_HURRY)
 settings.load_profile("brief")
+
+PATIENCE = 600  # seconds, after which what a test waits for is taken to hang: no measure of any machine
 
 # Largest difference from the float64 reference, in 1/255 before rounding; with highlights 0, and boosted by 0.5.
 CONTRACT = {
@@ -69,6 +73,15 @@ def matte(height, width):
 def find_ellipse(picture):
     """A model for tests: `matte`, whatever the picture (1, 3, H, W) shows."""
     return matte(*picture.shape[2:])
+
+
+def until(true, seconds=PATIENCE):
+    """Wait for what becomes true, and return it."""
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, "it hangs"
+        time.sleep(0.01)
+    return value
 
 
 @pytest.fixture(scope="module")
