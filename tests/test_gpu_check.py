@@ -167,6 +167,7 @@ def test_the_time_is_kept(troubled):
         left -= part["seconds"]
     assert found["seconds"] == sum(spent.values())
 
+
 def test_what_there_is_no_time_for_is_not_begun(tmp_path):
     found, _ = run.run(tmp_path / "out.json", ["copy", "model"], 0, dry=True, tell=lambda line: None)
     schema.check(found)

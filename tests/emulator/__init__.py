@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import math
@@ -39,8 +40,8 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing"),
     "-ftrivial-auto-var-init=pattern",  # arrays that are not set hold huge numbers
 )
-FAST = ("-O2",)
-SANITIZED = ("-Og", "-g1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
+FAST = ("-O1",)
+SANITIZED = ("-O0", "-g1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
 
 KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(([^),]*)[^)]*\)\s*)?(\w+)\s*\(([^)]*)\)'
@@ -251,21 +252,30 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
     for file in files:
         key.update(hashlib.sha256(file.read_bytes()).digest())
     library = CACHE / f"{source.stem}-{key.hexdigest()[:20]}.so"
-    if library.exists():
-        library.touch()
-    else:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        _forget_unused()
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:  # another process may be at the same
-            command = ("g++", *flags, f"-I{here}", f"-I{source.parent}", "-x", "c++", "-")
-            _output(*command, "-o", f"{folder}/built.so", text=_with_table(source, here))
-            os.replace(f"{folder}/built.so", library)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _alone(library):
+        if library.exists():
+            library.touch()
+        else:
+            _forget_unused()
+            with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+                command = ("g++", *flags, f"-I{here}", f"-I{source.parent}", "-x", "c++", "-")
+                _output(*command, "-o", f"{folder}/built.so", text=_with_table(source, here))
+                os.replace(f"{folder}/built.so", library)
     return library
+
+
+@contextlib.contextmanager
+def _alone(library: Path) -> Iterator[None]:
+    """Keep other processes waiting that want the same build, so that only the first makes it."""
+    with library.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _forget_unused() -> None:
     """Remove builds that have not been used for a week."""
-    for library in CACHE.glob("*.so"):
+    for library in (*CACHE.glob("*.so"), *CACHE.glob("*.lock")):
         with contextlib.suppress(FileNotFoundError):  # another process does the same
             if time.time() - library.stat().st_mtime > 7 * 24 * 3600:
                 library.unlink()
