@@ -1,6 +1,10 @@
 """Backends as a parameter, pictures that hurt, and one table of tolerances."""
 
+import os
 import time
+
+# Read once, by the threads of torch and Numba. Where others work too, those that spin while they wait cost six times.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import emulated
 import emulator
