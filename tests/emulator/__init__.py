@@ -247,7 +247,7 @@ def _cpu_flags() -> tuple[str, ...]:
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """Return the shared library of a source; in the cache unless anything that matters has changed."""
     here = Path(__file__).parent
-    files = [source, *sorted(source.parent.glob("*.cuh")), *sorted(here.glob("*.h")), Path(__file__)]
+    files = [*_included(source), *sorted(here.glob("*.h")), Path(__file__)]
     key = hashlib.sha256("\0".join((str(source), _compiler(), *flags)).encode())
     for file in files:
         key.update(hashlib.sha256(file.read_bytes()).digest())
@@ -263,6 +263,15 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
                 _output(*command, "-o", f"{folder}/built.so", text=_with_table(source, here))
                 os.replace(f"{folder}/built.so", library)
     return library
+
+
+def _included(source: Path) -> list[Path]:
+    """Return a source and what it includes of the files beside it, and these of others."""
+    found = [source]
+    for file in found:
+        names = re.findall(r'^#include "(.+)"', file.read_text(), re.M)
+        found += [path for name in names if (path := file.parent / name).exists() and path not in found]
+    return found
 
 
 @contextlib.contextmanager
