@@ -88,10 +88,15 @@ def until(true, seconds=PATIENCE):
     return value
 
 
+@pytest.fixture(scope="session")
+def torch():
+    """For tests that need it, as those whose model is a callable: it is given a tensor."""
+    return pytest.importorskip("torch")
+
+
 @pytest.fixture(scope="module")
-def one_thread():
+def one_thread(torch):
     """Threads that wait for each other on a busy machine make small models slow."""
-    torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -23,8 +23,7 @@ COPIED = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def measured():
-    pytest.importorskip("torch")
+def measured(torch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench.time, "perf_counter", count(0, TICK).__next__)
         patch.setattr(bench, "COPIED", COPIED)
@@ -81,6 +80,7 @@ def test_a_gpu_has_the_same_ways(monkeypatch):
     assert len(waits) >= bench.ROUNDS[0]  # within the clock
 
 
+@pytest.mark.usefixtures("torch")
 def test_the_command_writes_figures_and_a_plot(tmp_path: Path, monkeypatch):
     pytest.importorskip("matplotlib")
     source, written, plotted = tmp_path / "a.png", tmp_path / "out" / "a.json", tmp_path / "a.svg"
@@ -102,6 +102,7 @@ def test_without_matplotlib_the_plot_is_refused_before_anything_is_measured(tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("torch")
 def test_without_a_photo_it_takes_the_demo(tmp_path: Path, monkeypatch):
     pytest.importorskip("skimage")
     result = run(monkeypatch, "--size", 0.02, "--json", tmp_path / "a.json")
