@@ -21,6 +21,12 @@ settings.register_profile("brief", max_examples=40, derandomize=True, database=N
 settings.register_profile("thorough", max_examples=1000, **NO_HURRY)
 settings.load_profile("brief")
 
+
+def pytest_configure(config):
+    """Keep files in the order of their names: xdist would leave those of few tests, the longest, to the end."""
+    config.option.loadscopereorder = False
+
+
 PATIENCE = 600  # seconds, after which what a test waits for is taken to hang: no measure of any machine
 
 # Largest difference from the float64 reference, in 1/255 before rounding; with highlights 0, and boosted by 0.5.

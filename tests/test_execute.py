@@ -172,6 +172,7 @@ def test_own_transparency_as_matte(warm, photo):
 
 
 @pytest.mark.parametrize("edit", [REMOVE, Edit(clip=True)])
+@pytest.mark.usefixtures("torch")
 def test_no_subject(photo, edit):
     nobody = Editor("cpu", lambda picture: picture[0, 0] * 0)
     with pytest.raises(NoSubject, match="no subject was found"):

@@ -98,6 +98,7 @@ SUBJECT[20:40, 20:60] = 1
 EMPTY = np.full((60, 80), 0.1, np.float32)
 
 
+@pytest.mark.usefixtures("torch")
 def test_details_tell_what_was_found():
     blurred, found = gpublur.blur_background(PHOTO, mask=SUBJECT, details=True)
     assert (blurred == gpublur.blur_background(PHOTO, mask=SUBJECT)).all()
@@ -118,6 +119,7 @@ def no_subject(photo):
     return tensor(EMPTY)
 
 
+@pytest.mark.usefixtures("torch")
 def test_what_a_picture_without_a_subject_becomes():
     for given in ({"mask": EMPTY}, {"model": no_subject, "refine": False, "device": "cpu"}):
         everything = gpublur.blur_background(PHOTO, mask=np.zeros((60, 80), np.float32))
@@ -155,6 +157,7 @@ def test_bad_policies_are_named(wrong):
         gpublur.blur_background(PHOTO, mask=SUBJECT, **wrong)
 
 
+@pytest.mark.usefixtures("torch")
 def test_a_subject_that_does_not_outlast_the_fit_to_the_photo_is_none():
     speck = np.zeros((60, 80), np.float32)
     speck[30, 40] = 1
@@ -176,6 +179,7 @@ def test_a_subject_that_does_not_outlast_the_fit_to_the_photo_is_none():
         assert (gpublur.apply(PHOTO, Edit(remove=True, on_no_subject="keep"), **given)[..., 3] == 255).all()
 
 
+@pytest.mark.usefixtures("torch")
 def test_an_edit_tells_too():
     cut, found = gpublur.apply(PHOTO, Edit(remove=True), model=lambda _: SUBJECT, device="cpu", details=True)
     assert cut.shape == (60, 80, 4)

@@ -248,7 +248,7 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """Return the shared library of a source; in the cache unless anything that matters has changed."""
     here = Path(__file__).parent
     files = [*_included(source), *sorted(here.glob("*.h")), Path(__file__)]
-    key = hashlib.sha256("\0".join((str(source), _compiler(), *flags)).encode())
+    key = hashlib.sha256("\0".join((source.name, _compiler(), *flags)).encode())
     for file in files:
         key.update(hashlib.sha256(file.read_bytes()).digest())
     library = CACHE / f"{source.stem}-{key.hexdigest()[:20]}.so"
