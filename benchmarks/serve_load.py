@@ -104,16 +104,23 @@ def ask(client: httpx.Client, case: Case) -> tuple[int, bytes]:
     return answer.status_code, answer.content
 
 
-def load(url: str, cases: Sequence[Case], clients: int, seconds: float, pid: int | None = None) -> Report:
-    """Let that many clients ask, each one thing after the other, in an order of its own."""
+def load(
+    url: str, cases: Sequence[Case], clients: int, seconds: float, pid: int | None = None, answers: float = math.inf
+) -> Report:
+    """Let that many clients ask, each one thing after the other, in an order of its own.
+
+    It ends after so many seconds, or so many answers.
+    """
     report, lock = Report(seconds), threading.Lock()
     begin = time.monotonic()
-    stop = begin + seconds
+
+    def goes_on() -> bool:
+        return time.monotonic() < begin + seconds and len(report.latencies) < answers
 
     def client(number: int) -> None:
         order = random.Random(number)
         with httpx.Client(base_url=url, timeout=120) as connection:
-            while time.monotonic() < stop:
+            while goes_on():
                 case = order.choice(cases)
                 start = time.perf_counter()
                 status, data = ask(connection, case)
@@ -124,7 +131,7 @@ def load(url: str, cases: Sequence[Case], clients: int, seconds: float, pid: int
 
     def rude(work: Callable[[socket.socket], None]) -> None:
         host, port = url.removeprefix("http://").split(":")
-        while time.monotonic() < stop:
+        while goes_on():
             with socket.create_connection((host, int(port)), 5) as connection:
                 try:
                     connection.sendall(
@@ -139,17 +146,17 @@ def load(url: str, cases: Sequence[Case], clients: int, seconds: float, pid: int
         time.sleep(0.05)
 
     def dawdle(connection: socket.socket) -> None:
-        while time.monotonic() < stop:
+        while goes_on():
             connection.sendall(b"c")
             time.sleep(0.2)
 
     def watch() -> None:
-        while pid is not None and time.monotonic() < stop:
+        while pid is not None and goes_on():
             report.memory.append((time.monotonic() - begin, resident(pid)))
             time.sleep(0.5)
 
-    threads = [threading.Thread(target=client, args=(i,)) for i in range(clients)]
-    threads += [threading.Thread(target=rude, args=(work,)) for work in (hang_up, dawdle)]
+    threads = [threading.Thread(target=rude, args=(work,)) for work in (hang_up, dawdle)]
+    threads += [threading.Thread(target=client, args=(i,)) for i in range(clients)]
     threads.append(threading.Thread(target=watch))
     for thread in threads:
         thread.start()

@@ -1,5 +1,11 @@
 """Backends as a parameter, pictures that hurt, and one table of tolerances."""
 
+import os
+import time
+
+# Read once, by the threads of torch and Numba. Where others work too, those that spin while they wait cost six times.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import emulated
 import emulator
 import numpy as np
@@ -14,6 +20,14 @@ NO_HURRY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, He
 settings.register_profile("brief", max_examples=40, derandomize=True, database=None, **NO_HURRY)
 settings.register_profile("thorough", max_examples=1000, **NO_HURRY)
 settings.load_profile("brief")
+
+
+def pytest_configure(config):
+    """Keep files in the order of their names: xdist would leave those of few tests, the longest, to the end."""
+    config.option.loadscopereorder = False
+
+
+PATIENCE = 600  # seconds, after which what a test waits for is taken to hang: no measure of any machine
 
 # Largest difference from the float64 reference, in 1/255 before rounding; with highlights 0, and boosted by 0.5.
 CONTRACT = {
@@ -71,10 +85,24 @@ def find_ellipse(picture):
     return matte(*picture.shape[2:])
 
 
+def until(true, seconds=PATIENCE):
+    """Wait for what becomes true, and return it."""
+    end = time.monotonic() + seconds
+    while not (value := true()):
+        assert time.monotonic() < end, "it hangs"
+        time.sleep(0.01)
+    return value
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """For tests that need it, as those whose model is a callable: it is given a tensor."""
+    return pytest.importorskip("torch")
+
+
 @pytest.fixture(scope="module")
-def one_thread():
+def one_thread(torch):
     """Threads that wait for each other on a busy machine make small models slow."""
-    torch = pytest.importorskip("torch")
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,5 +1,6 @@
-"""Help for the tests of the server: one that runs in a thread of this process, pictures, and forms."""
+"""Help for the tests of the server: one that runs in a thread of this process, its clock, pictures, and forms."""
 
+import asyncio
 import io
 import json
 import threading
@@ -7,14 +8,20 @@ import time
 from contextlib import contextmanager
 
 import numpy as np
-import uvicorn
-from conftest import find_ellipse, scene
+import pytest
+from conftest import PATIENCE, find_ellipse, scene, until
 from PIL import Image
 
-from gpublur.server import Settings, create_app
+httpx, uvicorn = pytest.importorskip("httpx"), pytest.importorskip("uvicorn")
+for needed in ("fastapi", "python_multipart", "prometheus_client", "torch"):  # torch: the model of the settings below
+    pytest.importorskip(needed)
+
+from gpublur.server import Settings, create_app  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
 PIXELS = np.rint(scene(HEIGHT, WIDTH) * 255).astype(np.uint8)
+# Limits that no machine reaches, however busy: a test that is about one sets it, or moves the clock.
+NO_HURRY = {"upload_seconds": 1e5, "work_seconds": 1e5, "fetch_seconds": 1e5, "store_seconds": 1e5}
 
 
 def encoded(format="PNG", pixels=PIXELS, **options):
@@ -27,7 +34,8 @@ PNG = encoded()
 
 
 def open_settings(**changes):
-    return Settings(**{"no_keys": True, "model": find_ellipse, "codec_threads": 2, "batch_wait": 0.001} | changes)
+    defaults = {"no_keys": True, "model": find_ellipse, "codec_threads": 2, "batch_wait": 0.001}
+    return Settings(**defaults | NO_HURRY | changes)
 
 
 def opened(data):
@@ -38,14 +46,37 @@ def data_of(background, **others):
     return {"data": json.dumps({"operations": {"background": background}} | others)}
 
 
+class Clock:
+    """The time of a server's event loop, which a test puts forward."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def pass_by(self, seconds):
+        self.ahead += seconds
+        self.loop.call_soon_threadsafe(lambda: None)  # wakes the loop, which looks at its timers again
+
+    def new_loop(self):
+        self.loop = asyncio.SelectorEventLoop()
+        real = self.loop.time
+        self.loop.time = lambda: real() + self.ahead
+        return self.loop
+
+
 @contextmanager
-def running(**changes):
+def running(clock=None, **changes):
     """The address of a server with these settings."""
     config = uvicorn.Config(
-        create_app(open_settings(**changes)), port=0, log_level="warning", timeout_graceful_shutdown=1
-    )
+        create_app(open_settings(**changes)),
+        port=0, log_level="warning", timeout_graceful_shutdown=1, timeout_keep_alive=10**6,
+    )  # fmt: skip
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
+
+    def serve():
+        with asyncio.Runner(loop_factory=(clock or Clock()).new_loop) as runner:
+            runner.run(server.serve())
+
+    thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     while not server.started:
         assert thread.is_alive()
@@ -54,4 +85,13 @@ def running(**changes):
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
+
+
+def client_of(url):
+    return httpx.Client(base_url=url, timeout=PATIENCE)
+
+
+def until_metrics(client, words):
+    """Wait until the server's metrics say this, and return them."""
+    return until(lambda: words in (text := client.get("/metrics").text) and text)

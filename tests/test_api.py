@@ -71,8 +71,7 @@ def test_an_editor_is_kept_warm():
 # --- Every kind ---
 
 
-def test_kinds_give_the_same_picture(editor):
-    torch = pytest.importorskip("torch")
+def test_kinds_give_the_same_picture(torch, editor):
     want = editor.blur_background(PHOTO, radius=0.03, mask=MASK)
     assert (want != PHOTO).any()
     kinds = {
@@ -102,8 +101,7 @@ def test_a_batch_is_its_pictures(editor):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_input_is_never_modified(name):
-    torch = pytest.importorskip("torch")
+def test_the_input_is_never_modified(torch, name):
     options = {"mask": MASK.astype(np.uint8) * 255} if name.endswith("background") else {}
     if name == "segment":
         options = {"model": lambda pixels: pixels.zero_()[:, 0]}
@@ -118,9 +116,7 @@ def test_the_input_is_never_modified(name):
     np.testing.assert_array_equal(options.get("mask", mask), mask)
 
 
-def test_segment_gives_a_matte_of_the_pictures_kind():
-    torch = pytest.importorskip("torch")
-
+def test_segment_gives_a_matte_of_the_pictures_kind(torch):
     def shape_of(given, **options):
         out = gpublur.segment(given, model=brightness, **options)
         assert type(out) is type(given)
@@ -141,6 +137,7 @@ def test_segment_gives_a_matte_of_the_pictures_kind():
     assert (type(mixed), mixed[0].shape, mixed[1].size) == (tuple, (40, 60), (60, 9))
 
 
+@pytest.mark.usefixtures("torch")
 def test_a_model_s_mask_is_refined_and_a_given_one_is_not():
     alpha = np.linspace(0, 1, 60, dtype=np.float32)[None].repeat(40, 0)
     given = {"model": lambda pixels: alpha}
@@ -314,9 +311,17 @@ def test_refused_models(name):
     unknown = said(ModelUnavailable, "nonsense")
     assert "model='nonsense'" in unknown
     assert "(general, products, cars)" in unknown
-    assert "model='<lambda>' returned a str" in said(InvalidArgument, lambda pixels: "brightest")
 
 
+@pytest.mark.usefixtures("torch")
+@pytest.mark.parametrize("name", ["blur_background", "remove_background", "segment"])
+def test_refused_masks_of_models(name):
+    options = {"mask": None} if name != "segment" else {}
+    message = refused(InvalidArgument, name, model=lambda pixels: "brightest", **options)
+    assert "model='<lambda>' returned a str" in message
+
+
+@pytest.mark.usefixtures("torch")
 def test_a_model_that_returns_or_raises_nonsense():
     def wrong(pixels):
         return pixels * 300

@@ -316,6 +316,7 @@ def test_edit_refuses(tmp_path: Path, calls: list, text: str, options: tuple[str
 
 
 def test_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi")
     from gpublur import server
 
     started: list[server.Settings] = []
@@ -353,6 +354,7 @@ def test_serve(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_serve_refuses(monkeypatch: pytest.MonkeyPatch, options: tuple[object, ...], message: str) -> None:
+    pytest.importorskip("fastapi")
     from gpublur import server
 
     monkeypatch.setattr(server, "serve", lambda settings: pytest.fail("it started"))

@@ -383,7 +383,7 @@ def test_sources_and_headers_decide_what_is_built(tmp_path, monkeypatch):
 
     header.write_text("constexpr int ANSWER = 42;\n")
     assert (answer(), answer()) == (42, 42)
-    assert len(list(emulator.CACHE.iterdir())) == 1
+    assert len(list(emulator.CACHE.glob("*.so"))) == 1
     header.write_text("constexpr int ANSWER = 43;\n")
     assert answer() == 43
     header.write_text("constexpr int ANSWER = x;\n")
@@ -392,7 +392,7 @@ def test_sources_and_headers_decide_what_is_built(tmp_path, monkeypatch):
     source.write_text("__global__ void answer() {}\n")
     with pytest.raises(KernelError, match=r"answer.cu has no kernel"):
         answer()
-    assert len(list(emulator.CACHE.iterdir())) == 2  # and nothing half built
+    assert len(list(emulator.CACHE.glob("*.so"))) == 2  # and nothing half built
 
 
 # --- Sanitizers ---
@@ -440,7 +440,7 @@ def sanitized(tmp_path_factory):
     environment = os.environ | emulator.sanitizer_environment() | {"PYTHONPATH": str(SOURCES.parent)}
     lists = (PASSED, FAILED_AND_PASSED, *FOUND)
     command = (sys.executable, "-c", LAUNCHES, SOURCES, folder, *lists)
-    subprocess.run(command, env=environment, cwd=folder, check=True, timeout=300)
+    subprocess.run(command, env=environment, cwd=folder, check=True)
     return {names: (folder / names).read_text() for names in lists}
 
 

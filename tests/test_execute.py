@@ -30,7 +30,7 @@ BLUR = Edit(blur=BlurSpec("bokeh", 0.03))
 
 
 @pytest.fixture(scope="module")
-def warm():
+def warm(torch):
     return Editor("cpu", find_ellipse)
 
 
@@ -85,6 +85,7 @@ def test_every_blur_option_is_passed_on(warm, photo):
         assert different.any() or change == {"quality": "exact"}
 
 
+@pytest.mark.usefixtures("torch")
 def test_one_matte_for_everything(photo):
     calls = []
 
@@ -171,6 +172,7 @@ def test_own_transparency_as_matte(warm, photo):
 
 
 @pytest.mark.parametrize("edit", [REMOVE, Edit(clip=True)])
+@pytest.mark.usefixtures("torch")
 def test_no_subject(photo, edit):
     nobody = Editor("cpu", lambda picture: picture[0, 0] * 0)
     with pytest.raises(NoSubject, match="no subject was found"):
@@ -198,8 +200,7 @@ def test_category_names_a_model(monkeypatch):
     assert execute.model_for(Edit(), "other") == "other"
 
 
-def test_kinds_and_batches(warm, photo):
-    torch = pytest.importorskip("torch")
+def test_kinds_and_batches(torch, warm, photo):
     out = gpublur.apply(photo, BLUR, model=find_ellipse, device="cpu")
     tensor = torch.from_numpy(np.moveaxis(photo, 2, 0).copy())
     np.testing.assert_array_equal(execute.apply(warm, tensor, BLUR).numpy(), np.moveaxis(out, 2, 0))

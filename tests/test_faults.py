@@ -4,22 +4,20 @@ import multiprocessing
 import os
 import re
 import shutil
-from pathlib import Path
 
 import emulated
 import emulator
 import numpy as np
 import pytest
 from conftest import matte, scene
-from test_imports import python
+from PIL import Image
 
-from gpublur.arrays import Picture, read
+from gpublur.arrays import Picture
 from gpublur.backends import cuda, module
 from gpublur.editor import Editor
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 
-TESTS = Path(__file__).parent
 CAUGHT = 77  # exit status
 PHOTO, MASK = (scene(70, 150) * 255).astype(np.uint8), matte(70, 150)
 JOBS = {
@@ -103,16 +101,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def outcome(folder, monkeypatch, order="forward"):
-    """The jobs' pictures with the kernels of a folder, or the emulator's error."""
+def outcomes(folder, monkeypatch, order="forward"):
+    """The jobs' pictures with the kernels of a folder, one after another; the emulator may raise instead."""
     monkeypatch.setattr(module, "folder", lambda: folder)
     monkeypatch.setattr(emulator, "order", order)
     editor = emulated.editor(monkeypatch)
-    try:
-        blurred = [editor.blur_background(PHOTO, **job) for job in JOBS.values()]
-        return [*blurred, *(squares(picture) for picture in SHRUNK)]
-    except emulator.KernelError as error:
-        return str(error)
+    yield from map(squares, SHRUNK)
+    for job in JOBS.values():
+        yield editor.blur_background(PHOTO, **job)
 
 
 def squares(picture):
@@ -121,55 +117,31 @@ def squares(picture):
 
 
 def wrong(got, want):
-    return isinstance(got, str) or any(
-        not np.abs(a.astype(float) - b).max() <= (1 if a.dtype == np.uint8 else 0.01)  # what is not a number is wrong
-        for a, b in zip(got, want, strict=True)
-    )
-
-
-def edits():
-    """Pictures of all types and layouts, of sizes that end within a word, a warp and a block, through every kernel."""
-    editor = emulated.editor(pytest.MonkeyPatch(), sanitize=True)
-    rng = np.random.default_rng(0)
-    for i, (height, width) in enumerate([(37, 131), (1, 1), (5, 300), (66, 64)]):
-        colour, mask = rng.random((height, width, 4), np.float32), rng.random((height, width), np.float32).round()
-        for dtype in ("uint8", "uint16", "float16", "float32"):
-            picture = (colour * {"uint8": 255, "uint16": 65535}.get(dtype, 1)).astype(dtype)
-            picture = np.ascontiguousarray((picture, picture[..., :3], picture[..., 0], picture.transpose(2, 0, 1))[i])
-            options = {"layout": "CHW" if i == 3 else None}
-            for mode in ("gaussian", "bokeh"):
-                editor.blur_background(picture, mode, 0.05, mask=mask, **options)
-                editor.blur_background(picture, mode, 0.05, quality="fast", mask=mask[::3, ::3], refine=True, **options)
-            editor.remove_background(picture, mask=mask[::2, ::2], **options)
-            editor.remove_background(picture, "red", mask=mask, **options)
-            [one] = read(picture, options["layout"], gpu=True).pictures
-            cuda.shrink(cuda.take(one), 32)
-    batch = np.stack([picture, picture])
-    editor.blur_background(batch, mask=np.stack([mask, mask]), layout="NCHW")
-
-
-def test_no_access_out_of_bounds_and_no_undefined_behaviour():
-    """The same kernels under AddressSanitizer and UBSan, which end the process at the first fault."""
-    python(f"import sys; sys.path.insert(0, {str(TESTS)!r}); import test_faults; test_faults.edits()",
-           **emulator.sanitizer_environment())  # fmt: skip
+    """Whether a picture differs, or the emulator has found an error; those after it are not made any more."""
+    try:
+        return any(
+            not np.abs(a.astype(float) - b).max() <= (1 if a.dtype == np.uint8 else 0.01)  # no number is wrong, too
+            for a, b in zip(got, want, strict=True)
+        )
+    except emulator.KernelError:
+        return True
 
 
 @pytest.fixture(scope="module")
 def truth():
     editor = Editor("cpu")
-    return [*(editor.blur_background(PHOTO, **job) for job in JOBS.values()), *map(stretched, SHRUNK)]
+    return [*map(stretched, SHRUNK), *(editor.blur_background(PHOTO, **job) for job in JOBS.values())]
 
 
 def stretched(picture):
-    """The same by torch, in float64."""
-    torch = pytest.importorskip("torch")
-    shown = torch.from_numpy(picture).permute(2, 0, 1)[None].double()
-    return torch.nn.functional.interpolate(shown, (SIDE, SIDE), mode="bilinear", antialias=True)[0].numpy()
+    """The same by Pillow, in floats."""
+    planes = (Image.fromarray(plane) for plane in picture.transpose(2, 0, 1).astype(np.float32))
+    return np.stack([np.asarray(plane.resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for plane in planes])
 
 
 def test_the_kernels_as_they_are(folder, monkeypatch, truth):
     for order in ("forward", "reverse", 3):
-        assert not wrong(outcome(folder, monkeypatch, order), truth)
+        assert not wrong(outcomes(folder, monkeypatch, order), truth)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -180,7 +152,7 @@ def test_a_fault_is_caught(folder, monkeypatch, truth, fault):
     (folder / file).write_text(text.replace(right, broken))
 
     def look():  # in a process of its own: what overwrites memory may end it
-        caught = any(wrong(outcome(folder, monkeypatch, order), truth) for order in ("forward", "reverse"))
+        caught = any(wrong(outcomes(folder, monkeypatch, order), truth) for order in ("forward", "reverse"))
         os._exit(CAUGHT if caught else 0)
 
     try:

@@ -4,17 +4,21 @@ import weakref
 
 import numpy as np
 import pytest
-import torch
 
 import gpublur
 from gpublur import Edit, NoSubject
 from gpublur.finding import DOUBT, SMALL, Finding, findings, settled
 
+
+def tensor(array):
+    return pytest.importorskip("torch").from_numpy(array)
+
+
 KINDS = {
     "numpy": lambda mask: mask.astype(np.float32),
     "numpy uint8": lambda mask: (mask * 255).round().astype(np.uint8),
-    "torch": lambda mask: torch.from_numpy(mask.astype(np.float32)),
-    "torch uint8": lambda mask: torch.from_numpy((mask * 255).round().astype(np.uint8)),
+    "torch": lambda mask: tensor(mask.astype(np.float32)),
+    "torch uint8": lambda mask: tensor((mask * 255).round().astype(np.uint8)),
 }
 
 
@@ -94,6 +98,7 @@ SUBJECT[20:40, 20:60] = 1
 EMPTY = np.full((60, 80), 0.1, np.float32)
 
 
+@pytest.mark.usefixtures("torch")
 def test_details_tell_what_was_found():
     blurred, found = gpublur.blur_background(PHOTO, mask=SUBJECT, details=True)
     assert (blurred == gpublur.blur_background(PHOTO, mask=SUBJECT)).all()
@@ -103,17 +108,18 @@ def test_details_tell_what_was_found():
     assert [one.shape for one in cut] == [(60, 80, 4)] * 2
     assert [round(one.share, 2) for one in found] == [0.17, 0.1]
     assert found[1].uncertainty > found[0].uncertainty
-    matte, found = gpublur.segment(PHOTO, model=lambda photo: torch.from_numpy(SUBJECT), device="cpu", details=True)
+    matte, found = gpublur.segment(PHOTO, model=lambda photo: tensor(SUBJECT), device="cpu", details=True)
     assert matte.shape == (60, 80)
     assert found.share == pytest.approx(1 / 6)
-    _, found = gpublur.segment(PHOTO[None], model=lambda photo: torch.from_numpy(SUBJECT), device="cpu", details=True)
+    _, found = gpublur.segment(PHOTO[None], model=lambda photo: tensor(SUBJECT), device="cpu", details=True)
     assert len(found) == 1
 
 
 def no_subject(photo):
-    return torch.from_numpy(EMPTY)
+    return tensor(EMPTY)
 
 
+@pytest.mark.usefixtures("torch")
 def test_what_a_picture_without_a_subject_becomes():
     for given in ({"mask": EMPTY}, {"model": no_subject, "refine": False, "device": "cpu"}):
         everything = gpublur.blur_background(PHOTO, mask=np.zeros((60, 80), np.float32))
@@ -151,12 +157,13 @@ def test_bad_policies_are_named(wrong):
         gpublur.blur_background(PHOTO, mask=SUBJECT, **wrong)
 
 
+@pytest.mark.usefixtures("torch")
 def test_a_subject_that_does_not_outlast_the_fit_to_the_photo_is_none():
     speck = np.zeros((60, 80), np.float32)
     speck[30, 40] = 1
 
     def find(photo):
-        return torch.from_numpy(speck)
+        return tensor(speck)
 
     tiny = np.zeros((600, 800), np.float32)
     tiny[300, 400] = 1
@@ -172,6 +179,7 @@ def test_a_subject_that_does_not_outlast_the_fit_to_the_photo_is_none():
         assert (gpublur.apply(PHOTO, Edit(remove=True, on_no_subject="keep"), **given)[..., 3] == 255).all()
 
 
+@pytest.mark.usefixtures("torch")
 def test_an_edit_tells_too():
     cut, found = gpublur.apply(PHOTO, Edit(remove=True), model=lambda _: SUBJECT, device="cpu", details=True)
     assert cut.shape == (60, 80, 4)

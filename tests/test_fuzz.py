@@ -10,17 +10,10 @@ import zlib
 
 import numpy as np
 import pytest
-import schemathesis
+from conftest import PATIENCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 from serving import PIXELS, PNG, encoded, open_settings, opened, running
 from starlette.testclient import TestClient
 
@@ -28,6 +21,15 @@ from gpublur import codec
 from gpublur.dialects import BadRequest, claid, photoroom
 from gpublur.edit import Edit, ImageFileError, PictureTooLarge
 from gpublur.server import create_app
+
+schemathesis = pytest.importorskip("schemathesis")
+from schemathesis import GenerationMode  # noqa: E402
+from schemathesis.checks import not_a_server_error  # noqa: E402
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 TEXT = st.text(max_size=20)
 WORDS = st.sampled_from(
@@ -249,6 +251,6 @@ WELL = [(*route, GenerationMode.POSITIVE) for route in ROUTES[4:]]  # nothing th
 def test_openapi_is_true(described, path, method, mode):
     @given(described[path][method].as_strategy(generation_mode=mode))
     def call(case):
-        case.call_and_validate(checks=CHECKS)
+        case.call_and_validate(checks=CHECKS, timeout=PATIENCE)
 
     call()

@@ -24,7 +24,6 @@ WRITTEN = Path(__file__).with_name("counts.json")
 VERBS = ("decimate", "composite")
 TIMES = 4
 GROWTH = 1.03  # Python's own part of a call differs a little from run to run
-SECONDS = 600
 PLAIN = {
     "NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "", "NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
@@ -67,7 +66,7 @@ def run(command, cache):
     environment = (
         os.environ | PLAIN | {"NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(Path(gpublur.__file__).parents[1])}
     )
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stderr
 

@@ -17,7 +17,7 @@ BOKEH = PLAIN | {"background.blur.mode": "bokeh"}
 
 
 @pytest.fixture(scope="module")
-def result():
+def result(torch):
     editor = Editor("cpu", find_ellipse)
 
     def make(request, pixels=PHOTO, format="JPEG"):

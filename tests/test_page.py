@@ -1,9 +1,9 @@
 """The page at / in a browser without a window: a photo goes in, before and after are seen, the radius moves."""
 
 import shutil
-import time
 
 import pytest
+from conftest import PATIENCE, until
 from serving import PNG, running
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -22,17 +22,9 @@ def browser():
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    browser.set_page_load_timeout(30)
+    browser.set_page_load_timeout(PATIENCE)
     yield browser
     browser.quit()
-
-
-def until(true, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not (value := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return value
 
 
 def change(browser, name, value):

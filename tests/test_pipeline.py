@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PATIENCE
 
 import gpublur
 from gpublur import codec, pipeline
@@ -18,7 +19,6 @@ from gpublur.pipeline import overlap
 
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 PNG = codec.encode(Photo(PICTURE), "PNG")
-SECONDS = 20  # after which a test that waits has failed
 
 
 def values(outcomes):
@@ -30,7 +30,7 @@ def test_results_keep_the_order_of_their_sources():
 
     def work(n):
         if n == 1:
-            assert second_done.wait(SECONDS)
+            assert second_done.wait(PATIENCE)
         if n == 2:
             second_done.set()
         return -n
@@ -42,7 +42,7 @@ def test_or_come_as_they_are_finished():
     second_given = threading.Event()
 
     def work(n):
-        assert n != 1 or second_given.wait(SECONDS)
+        assert n != 1 or second_given.wait(PATIENCE)
         return n
 
     found = []
@@ -55,7 +55,7 @@ def test_or_come_as_they_are_finished():
 
 
 def test_pictures_are_worked_on_at_the_same_time():
-    met = threading.Barrier(3, timeout=SECONDS)
+    met = threading.Barrier(3, timeout=PATIENCE)
     outcomes = overlap(range(7), lambda n: n and met.wait(), workers=3)
     assert [outcome.error for outcome in outcomes] == [None] * 7
 

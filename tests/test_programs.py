@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from gpublur import segmentation
 from gpublur.edit import InvalidArgument, ModelUnavailable
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
 
 SIDE, MEAN, STD = 64, [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
 DECLARED = {"input_size": SIDE, "mean": MEAN, "std": STD, "values": "logits"}

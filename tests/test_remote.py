@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from conftest import PATIENCE
 from serving import PNG, open_settings
 from starlette.testclient import TestClient
 
@@ -84,7 +84,7 @@ class Host(BaseHTTPRequestHandler):
             self.end_headers()
             return
         if self.path == "/slow":
-            time.sleep(1)
+            self.server.end.wait(PATIENCE)
         self.send_response(200 if self.path in ("/photo", "/slow") else 404)
         self.end_headers()
         self.wfile.write(PNG)
@@ -97,8 +97,10 @@ class Host(BaseHTTPRequestHandler):
 def host():
     """A host on loopback, which counts as public in these tests; only its name is on the list."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    server.end = threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"localhost:{server.server_port}"
+    server.end.set()
     server.shutdown()
 
 

@@ -3,25 +3,38 @@
 import asyncio
 import gc
 import json
+import select
 import socket
 import threading
-import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
-import httpx
 import numpy as np
 import pytest
-import torch
-from conftest import find_ellipse
-from serving import HEIGHT, PIXELS, PNG, WIDTH, data_of, encoded, open_settings, opened, running
+from conftest import PATIENCE, find_ellipse, matte, until
+from serving import (
+    HEIGHT,
+    PIXELS,
+    PNG,
+    WIDTH,
+    Clock,
+    client_of,
+    data_of,
+    encoded,
+    open_settings,
+    opened,
+    running,
+    until_metrics,
+)
 from starlette.testclient import TestClient
 
 from gpublur import codec, dialects, execute
 from gpublur.edit import InvalidArgument, PromptUnsupported
 from gpublur.editor import Editor
 from gpublur.finding import Finding
-from gpublur.server import Settings, create_app
+from gpublur.server import Settings, app, create_app
 from gpublur.server.app import photoroom_answer
 from gpublur.server.batcher import Batcher, Editors
 from gpublur.server.desk import Edited, Picture
@@ -351,14 +364,14 @@ def test_a_bomb_is_not_decompressed(client):
 
 def slow(event):
     def model(picture):
-        event.wait(20)
+        event.wait(PATIENCE)
         return find_ellipse(picture)
 
     return model
 
 
-def blocked(model_free, **settings):
-    return running(model=slow(model_free), max_batch=1, **settings)
+def blocked(model_free, clock=None, **settings):
+    return running(clock, model=slow(model_free), max_batch=1, **settings)
 
 
 @pytest.fixture
@@ -374,35 +387,40 @@ def test_a_full_queue(free):
     with blocked(free, max_waiting=2) as url:
         free.clear()
         answers = []
-        threads = [threading.Thread(target=lambda: answers.append(photoroom(httpx.Client(base_url=url)))) for _ in "ab"]
+        threads = [threading.Thread(target=lambda: answers.append(photoroom(client_of(url)))) for _ in "ab"]
         for thread in threads:
             thread.start()
-        with httpx.Client(base_url=url) as client:
-            while "gpublur_waiting 2.0" not in client.get("/metrics").text:
-                time.sleep(0.01)
+        with client_of(url) as client:
+            until_metrics(client, "gpublur_waiting 2.0")
             for answer in (photoroom(client), claid(client, {"blur": True})):
                 says(answer, 429, "too many requests")
                 assert answer.headers["retry-after"] == "1"
             free.set()
             for thread in threads:
-                thread.join(20)
+                thread.join(PATIENCE)
             assert [answer.status_code for answer in answers] == [200, 200]
             assert photoroom(client).status_code == 200
 
 
 def test_work_that_takes_too_long(free):
-    with blocked(free, work_seconds=0.3) as url, httpx.Client(base_url=url) as client:
+    clock = Clock()
+    with blocked(free, clock, work_seconds=5000) as url, client_of(url) as client, ThreadPoolExecutor() as pool:
         free.clear()
-        says(photoroom(client), 503, "took longer than 0.3 seconds")
-        says(claid(client, {"blur": True}), 503, "took longer than 0.3 seconds")
+        for ask in (photoroom, lambda client: claid(client, {"blur": True})):
+            answer = pool.submit(ask, client)
+            with client_of(url) as other:
+                until_metrics(other, "gpublur_waiting 1.0")
+                clock.pass_by(4000)
+                until_metrics(other, "gpublur_waiting 1.0")
+            clock.pass_by(1001)
+            says(answer.result(PATIENCE), 503, "took longer than 5000 seconds")
         free.set()
-        while "gpublur_waiting 0.0" not in client.get("/metrics").text:
-            time.sleep(0.01)
+        until_metrics(client, "gpublur_waiting 0.0")
         assert photoroom(client).status_code == 200
 
 
 def test_photoroom_tells_its_uncertainty(client):
-    mask = find_ellipse(torch.zeros(1, 3, *codec.decode(PNG).pixels.shape[:2]))
+    mask = matte(*codec.decode(PNG).pixels.shape[:2])
     assert photoroom(client).headers["x-uncertainty-score"] == f"{Finding(mask).uncertainty:.3f}"
     untouched = photoroom(client, {"removeBackground": "false"})
     assert untouched.headers["x-uncertainty-score"] == "-1"  # nothing was looked for
@@ -435,14 +453,22 @@ def test_photos_that_nobody_waits_for_are_let_go():
     assert asyncio.run(main()) is None
 
 
-def send(url, *parts, pause=0.0, read=True):
-    """Send raw bytes, slowly, and return what comes back until the server closes."""
+def connected(url):
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), 5) as connection:
+    return socket.create_connection((host, int(port)), PATIENCE)
+
+
+def sent_slowly(url, clock, seconds, *parts):
+    """Send raw bytes, with a pause of so many seconds after each, and return what comes back until the server closes.
+
+    When a request has begun, only the server knows: the clock goes on until it answers.
+    """
+    with connected(url) as connection:
         for part in parts:
             connection.sendall(part)
-            time.sleep(pause)
-        return b"".join(iter(lambda: connection.recv(65536), b"")) if read else b""
+            clock.pass_by(seconds)
+        until(lambda: clock.pass_by(seconds) or select.select([connection], [], [], 0.05)[0])
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 HEAD = (
@@ -452,15 +478,18 @@ HEAD = (
 
 
 def test_hang_ups_and_slow_senders():
-    with running(upload_seconds=0.4) as url, httpx.Client(base_url=url) as client:
+    clock = Clock()
+    with running(clock, upload_seconds=4000) as url, client_of(url) as client:
         for _ in range(3):
-            send(url, HEAD, b"--b\r\ncontent-dis", read=False)  # hangs up in the middle
-        answer = send(url, HEAD, b"--b\r\n", b"content-", b"disposition: ", pause=0.05)
+            with connected(url) as connection:  # hangs up in the middle
+                connection.sendall(HEAD + b"--b\r\ncontent-dis")
+        until_metrics(client, 'status="499"} 3.0')
+        answer = sent_slowly(url, clock, 1000, HEAD, b"--b\r\n", b"content-", b"disposition: ")
         assert answer.startswith(b"HTTP/1.1 408")
         assert b"\r\nconnection: close\r\n" in answer
-        assert b'{"error":{"message":"the request took longer than 0.4 seconds"}}' in answer
-        while 'status="499"} 3.0' not in (numbers := client.get("/metrics").text):
-            time.sleep(0.01)
+        assert b'{"error":{"message":"the request took longer than 4000 seconds"}}' in answer
+        numbers = client.get("/metrics").text
+        assert 'status="499"} 3.0' in numbers
         assert "gpublur_waiting 0.0" in numbers
         assert 'status="500"' not in numbers
         assert photoroom(client).status_code == 200
@@ -468,19 +497,15 @@ def test_hang_ups_and_slow_senders():
 
 def test_too_many_senders():
     with running(max_uploads=1, max_waiting=1) as url:
-        host, port = url.removeprefix("http://").split(":")
-        held = [socket.create_connection((host, int(port)), 5) for _ in range(2)]
+        held = [connected(url) for _ in range(2)]
         for connection in held:
             connection.sendall(HEAD)
-        with httpx.Client(base_url=url) as client:
-            deadline = time.monotonic() + 5
-            while photoroom(client).status_code != 503:
-                assert time.monotonic() < deadline
+        with client_of(url) as client:
+            until(lambda: photoroom(client).status_code == 503)
             says(photoroom(client), 503, "too many requests are being received")
             for connection in held:
                 connection.close()
-            while photoroom(client).status_code != 200:
-                assert time.monotonic() < deadline
+            until(lambda: photoroom(client).status_code == 200)
 
 
 def test_one_that_fails_does_not_take_others_with_it(library):
@@ -492,21 +517,22 @@ def test_one_that_fails_does_not_take_others_with_it(library):
         return find_ellipse(picture)
 
     odd = encoded(pixels=PIXELS[:, :33])
-    with running(model=picky, max_batch=8, batch_wait=0.3) as url:
+    with running(model=picky, max_batch=4, batch_wait=60) as url:  # it begins with the fourth
         answers = [None] * 4
 
         def ask(i):
-            with httpx.Client(base_url=url) as client:
+            with client_of(url) as client:
                 answers[i] = photoroom(client, data=odd if i == 2 else PNG)
 
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
         assert [answer.status_code for answer in answers] == [200, 200, 503, 200]
         assert all(answer.content == library({}) for i, answer in enumerate(answers) if i != 2)
-        numbers = httpx.get(f"{url}/metrics").text
+        with client_of(url) as client:
+            numbers = client.get("/metrics").text
         assert "gpublur_batch_size_sum 4.0" in numbers
         assert "gpublur_batch_size_count 1.0" in numbers
 
@@ -537,11 +563,14 @@ def test_a_store_forgets():
     store.close()
 
 
-def test_results_expire(library):
-    with TestClient(create_app(open_settings(store_seconds=0.2))) as client:
+def test_results_expire(library, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(app, "Store", partial(Store, clock=lambda: now[0]))
+    with TestClient(create_app(open_settings(store_seconds=60))) as client:
         answer = claid(client, {"blur": True})
+        now[0] = 59
         assert result_of(client, answer).status_code == 200
-        time.sleep(0.25)
+        now[0] = 60
         assert result_of(client, answer).status_code == 404
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
 from safetensors.torch import save_file  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 

@@ -5,17 +5,18 @@ from functools import partial
 
 import numpy as np
 import pytest
-import segmentation_models_pytorch as smp
-import torch
 from click import ClickException
 from click.testing import CliRunner
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from gpublur.segmentation import load
-from training import average, batches, evaluate, network, pack, scenes, train
-from training.batches import Batches, Layer, beside, over
-from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of
+torch = pytest.importorskip("torch")
+smp = pytest.importorskip("segmentation_models_pytorch")
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from gpublur.segmentation import load  # noqa: E402
+from training import average, batches, evaluate, network, pack, scenes, train  # noqa: E402
+from training.batches import Batches, Layer, beside, over  # noqa: E402
+from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of  # noqa: E402
 
 CATS, BOTTLES, NOTHING = "animal-cat", "waste-glass", "background"
 

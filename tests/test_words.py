@@ -5,9 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import find_ellipse
-from safetensors.torch import save_file
 from serving import PNG, data_of, open_settings, opened
 from starlette.testclient import TestClient
 
@@ -18,7 +16,9 @@ from gpublur.editor import Editor
 from gpublur.segmentation import masks, registry, words
 from gpublur.server import create_app
 
+torch = pytest.importorskip("torch")
 smp = pytest.importorskip("segmentation_models_pytorch")
+from safetensors.torch import save_file  # noqa: E402
 
 CATEGORIES = ["general", "products", "cars"]
 KINDS = ["background", *words.SYNONYMS.strip().replace("\n    ", " ").splitlines()]

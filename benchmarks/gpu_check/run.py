@@ -42,7 +42,10 @@ PARTS = {
 }
 CONTEXT = multiprocessing.get_context("forkserver")
 MARGIN = 0.1  # of its time, that a part leaves to end by itself
+TICK = 0.2  # seconds between two looks at the clock
 TAIL = 3000  # characters of a log that are kept
+
+Clock = Callable[[], float]  # seconds, the same in every process
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,12 @@ class Job:
     """What a part is given; it yields records, and `Missing` for what it could not do."""
 
     device: Cuda
-    until: float  # time.time() at which it should be done
+    until: float  # by the clock: when it should be done
     bandwidth: float | None  # GB/s of a copy, if that part has measured it
+    clock: Clock = time.time
 
     def left(self) -> float:
-        return self.until - time.time()
+        return self.until - self.clock()
 
     def attempt(self, what: str, work: Callable[[], Any]) -> Any:
         """Return what ``work`` does, or a `Missing` that tells why it failed."""
@@ -72,6 +76,7 @@ class Task(NamedTuple):
     until: float
     bandwidth: float | None
     folder: str  # for its log, and the lines of what it finds
+    clock: Clock
 
 
 def told(error: Exception) -> str:
@@ -90,7 +95,7 @@ def work(task: Task) -> None:
             from .device import Cuda, Dry
 
             name, _, function = task.target.partition(":")
-            job = Job(Dry() if task.dry else Cuda(), task.until, task.bandwidth)
+            job = Job(Dry() if task.dry else Cuda(), task.until, task.bandwidth, task.clock)
             end = "ok"
             for found in getattr(import_module(name), function)(job):
                 kind = "missing" if isinstance(found, Missing) else "record"
@@ -111,14 +116,15 @@ def warm_up() -> None:
     first.join()
 
 
-def part(target: str, allowed: float, dry: bool, bandwidth: float | None) -> schema.Part:
+def part(target: str, allowed: float, dry: bool, bandwidth: float | None, clock: Clock) -> schema.Part:
     """Run one part for at most ``allowed`` seconds and return what it found, however it ended."""
-    start = time.time()
+    start = clock()
     with tempfile.TemporaryDirectory() as folder:
-        task = Task(target, dry, start + (1 - MARGIN) * allowed, bandwidth, folder)
+        task = Task(target, dry, start + (1 - MARGIN) * allowed, bandwidth, folder, clock)
         process = CONTEXT.Process(target=work, args=(task,))
         process.start()
-        process.join(allowed)
+        while process.is_alive() and clock() < start + allowed:
+            process.join(TICK)
         late = process.is_alive()
         if late:
             end_group(process.pid)
@@ -131,7 +137,7 @@ def part(target: str, allowed: float, dry: bool, bandwidth: float | None) -> sch
     if error is None and end["end"] in ("failed", "killed"):
         error = f"ended with exit code {process.exitcode}\n{log[-TAIL:]}"
     return schema.Part(
-        end["end"], round(time.time() - start, 2), round(allowed, 2), error,
+        end["end"], round(clock() - start, 2), round(allowed, 2), error,
         [line["missing"] for line in said if "missing" in line], [line["record"] for line in said if "record" in line],
     )  # fmt: skip
 
@@ -156,6 +162,7 @@ def run(
     dry: bool = False,
     parts: dict[str, tuple[str, float]] = PARTS,
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    clock: Clock = time.time,
 ) -> tuple[dict[str, Any], Path]:
     """Run parts, and write the result so far after each of them.
 
@@ -163,27 +170,29 @@ def run(
     ----------
     out : path or None
         Where the JSON goes; None: below benchmarks/results, named after the GPU and the day.
+    clock : callable
+        What the minutes are counted by; every part's process gets a copy.
 
     Returns
     -------
     result, path
     """
-    start = time.time()
+    start = clock()
     warm_up()
     done: dict[str, schema.Part] = {}
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     state = commit() if shutil.which("git") else "none"
 
     def result() -> dict[str, Any]:
-        seconds = round(time.time() - start, 2)
+        seconds = round(clock() - start, 2)
         whole = schema.Result(schema.VERSION, dry, begun, state, minutes, seconds, done)  # type: ignore[arg-type]
         return json.loads(json.dumps(asdict(whole), default=asdict))
 
     for i, name in enumerate(names):
         weights = [parts[later][1] for later in names[i:]]
-        allowed = (start + 60 * minutes - time.time()) * weights[0] / sum(weights)
+        allowed = (start + 60 * minutes - clock()) * weights[0] / sum(weights)
         if allowed > 0:
-            done[name] = part(parts[name][0], allowed, dry, bandwidth(done))
+            done[name] = part(parts[name][0], allowed, dry, bandwidth(done), clock)
         else:
             done[name] = schema.Part("not begun", 0, 0, None, [], [])
         tell(f"{name}: {done[name].state}, {len(done[name].records)} records, {done[name].seconds:.0f} s")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import math
@@ -39,8 +40,8 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing"),
     "-ftrivial-auto-var-init=pattern",  # arrays that are not set hold huge numbers
 )
-FAST = ("-O2",)
-SANITIZED = ("-Og", "-g1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
+FAST = ("-O1",)
+SANITIZED = ("-O0", "-g1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
 
 KERNEL = re.compile(
     r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(([^),]*)[^)]*\)\s*)?(\w+)\s*\(([^)]*)\)'
@@ -246,26 +247,44 @@ def _cpu_flags() -> tuple[str, ...]:
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """Return the shared library of a source; in the cache unless anything that matters has changed."""
     here = Path(__file__).parent
-    files = [source, *sorted(source.parent.glob("*.cuh")), *sorted(here.glob("*.h")), Path(__file__)]
-    key = hashlib.sha256("\0".join((str(source), _compiler(), *flags)).encode())
+    files = [*_included(source), *sorted(here.glob("*.h")), Path(__file__)]
+    key = hashlib.sha256("\0".join((source.name, _compiler(), *flags)).encode())
     for file in files:
         key.update(hashlib.sha256(file.read_bytes()).digest())
     library = CACHE / f"{source.stem}-{key.hexdigest()[:20]}.so"
-    if library.exists():
-        library.touch()
-    else:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        _forget_unused()
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:  # another process may be at the same
-            command = ("g++", *flags, f"-I{here}", f"-I{source.parent}", "-x", "c++", "-")
-            _output(*command, "-o", f"{folder}/built.so", text=_with_table(source, here))
-            os.replace(f"{folder}/built.so", library)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with _alone(library):
+        if library.exists():
+            library.touch()
+        else:
+            _forget_unused()
+            with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+                command = ("g++", *flags, f"-I{here}", f"-I{source.parent}", "-x", "c++", "-")
+                _output(*command, "-o", f"{folder}/built.so", text=_with_table(source, here))
+                os.replace(f"{folder}/built.so", library)
     return library
+
+
+def _included(source: Path) -> list[Path]:
+    """Return a source and what it includes of the files beside it, and these of others."""
+    found = [source]
+    for file in found:
+        names = re.findall(r'^#include "(.+)"', file.read_text(), re.M)
+        found += [path for name in names if (path := file.parent / name).exists() and path not in found]
+    return found
+
+
+@contextlib.contextmanager
+def _alone(library: Path) -> Iterator[None]:
+    """Keep other processes waiting that want the same build, so that only the first makes it."""
+    with library.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _forget_unused() -> None:
     """Remove builds that have not been used for a week."""
-    for library in CACHE.glob("*.so"):
+    for library in (*CACHE.glob("*.so"), *CACHE.glob("*.lock")):
         with contextlib.suppress(FileNotFoundError):  # another process does the same
             if time.time() - library.stat().st_mtime > 7 * 24 * 3600:
                 library.unlink()

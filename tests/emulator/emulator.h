@@ -44,11 +44,7 @@
 #define __shared__ static
 #define __grid_constant__
 #define __launch_bounds__(...)
-#if defined(__SANITIZE_ADDRESS__)
-#define __forceinline__ inline  // or kernels would take minutes to compile
-#else
-#define __forceinline__ inline __attribute__((always_inline))
-#endif
+#define __forceinline__ inline  // the compiler's own choice: what is forced takes it three times as long
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
 #define DYNAMIC_SHARED(T, name) T* const name = static_cast<T*>(emulator::dynamic_shared())
