@@ -26,9 +26,7 @@ BAND_BYTES = 8 << 20  # of frames, for each thread
 FILL_BELOW = np.float32(optics.FILL_BELOW)
 STEEP = np.float32(1 / optics.BACKGROUND_BELOW)
 NO_CELLS = np.zeros((0, 1, 1), np.float32)
-NO_MASK = np.zeros((1, 1), np.uint8)
-DTYPES = {1: np.uint8, 2: np.uint16, 4: np.float32}  # of pictures, by the size of a value
-NO_COEFFICIENTS = np.zeros((1, 1, 4), np.float32)
+DTYPES = {1: np.uint8, 2: np.uint16, 4: np.float32}  # of pictures and masks, by the size of a value
 NOWHERE = np.zeros(4, np.float32)
 NO_SHIFT = np.zeros(1, np.int32)
 NO_UP = np.zeros((1, 4), np.float32)
@@ -97,7 +95,7 @@ def memory(pixels: NDArray[Any], planar: bool) -> loops.Pixels:
 
 
 def lines(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of a contiguous (rows, values), which cannot be written: one type for Numba."""
+    """Return a view of the bytes of a contiguous (rows, values)."""
     return plane.view(np.uint8)
 
 
@@ -146,7 +144,7 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     colours = source.colours
     if mask is None:
         return Matte(
-            loops.Cover(0, NO_MASK, 1, np.float32(1), NO_COEFFICIENTS, NOWHERE),
+            cover(np.zeros((1, 1), np.uint8), 1)._replace(given=False),
             loops.Fields(np.zeros((1, 1, 2 * colours), np.float32), NOWHERE, FILL_BELOW),
         )
     pixels, height, width = values(source), source.height, source.width
@@ -161,18 +159,32 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
         around = matting.surroundings(mask, alpha, rows, columns, down, across) * unit
     alpha *= unit
     shown = samples[..., :colours] * source.scale
+    covered = cover(mask, unit)
     if refine:
         guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
         coefficients = matting.coefficients(guide, alpha, around)
         alpha = np.clip((coefficients[..., :3] * guide).sum(-1) + coefficients[..., 3], 0, 1)
-        cover = loops.Cover(3, NO_MASK, 1, np.float32(1), coefficients, grid.place())
-    else:
-        kind = 1 if mask.shape == (height, width) else 2
-        cover = loops.Cover(kind, lines(mask), mask.itemsize, unit, NO_COEFFICIENTS, to_mask)
+        covered = evaluated(loops.guide, (height, width), source, coefficients, grid.place())
+    elif mask.shape != (height, width):
+        covered = evaluated(loops.stretch, (height, width), covered, to_mask)
     codes = samples[..., :colours] if source.scale < 1 else np.clip(samples[..., :colours], 0, 1) * 65535 + 0.5
     opacity = samples[..., source.opacity] * source.scale if source.opacity >= 0 else np.float32(1)
     fields = matting.colour_fields(source.table[codes.astype(np.uint16)], alpha, opacity)
-    return Matte(cover, loops.Fields(fields, grid.place(optics.CELL), FILL_BELOW))
+    return Matte(covered, loops.Fields(fields, grid.place(optics.CELL), FILL_BELOW))
+
+
+def evaluated(loop: Any, size: tuple[int, int], *args: Any) -> loops.Cover:
+    """Return the matte at every pixel of a picture, as a loop writes it: it is needed twice, and costs to evaluate."""
+    out = np.empty(size, np.uint16)
+    loop(*args, out)
+    return cover(out, 1 / loops.FULL)
+
+
+def cover(mask: NDArray[Any], unit: float) -> loops.Cover:
+    """Return a mask of a picture's size as the loops take it; one that cannot be written, for one type of all."""
+    seen = lines(np.ascontiguousarray(mask))
+    seen.flags.writeable = False
+    return loops.Cover(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), np.float32(unit))
 
 
 def bend(spec: BlurSpec) -> loops.Bend:
@@ -259,8 +271,10 @@ def cutout(source: loops.Light, matte: Matte, out: NDArray[Any]) -> None:
 
 def alpha(source: loops.Light, matte: Matte, opacity: bool = False) -> NDArray[np.float32]:
     """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
-    out = np.empty((source.height, source.width), np.float32)
-    loops.alpha_plane(source, matte.cover, out)
+    cover = matte.cover
+    if not cover.given:
+        return np.zeros((source.height, source.width), np.float32)
+    out: NDArray[np.float32] = cover.pixels.lines.view(DTYPES[cover.pixels.size]) * cover.unit
     if opacity:
         out *= values(source)[..., source.opacity] * source.scale
     return out

@@ -8,12 +8,13 @@ Compiling is what a first call waits for. Every loop is compiled for one signatu
 are (`rows`); an assignment of one slice to another is written as a loop, for Numba compiles its error message too.
 """
 
+from .alpha import FULL, guide, stretch
 from .blur import along_columns, along_rows, prefix_rows, span_rows
-from .composite import Fields, alpha_plane, composite, cutout
+from .composite import Fields, composite, cutout
 from .decimate import Bend, decimate
 from .rows import Cover, Ink, Light, Pixels
 
 __all__ = [
-    "Bend", "Cover", "Fields", "Ink", "Light", "Pixels", "along_columns", "along_rows", "alpha_plane", "composite",
-    "cutout", "decimate", "prefix_rows", "span_rows",
+    "FULL", "Bend", "Cover", "Fields", "Ink", "Light", "Pixels", "along_columns", "along_rows", "composite", "cutout",
+    "decimate", "guide", "prefix_rows", "span_rows", "stretch",
 ]  # fmt: skip

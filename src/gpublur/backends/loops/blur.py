@@ -5,7 +5,7 @@ import numpy as np
 
 from ...optics import BORDER
 from .compiled import helper, loop
-from .rows import ZERO
+from .rows import FIRST, ZERO
 
 ROWS, TILE = 4, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 
@@ -16,7 +16,7 @@ def along_rows(frame, weights, begin, end, part, parts):
     capacity, planes, columns = frame.shape
     reach = weights.shape[0] // 2
     out = np.empty(columns - 2 * reach, np.float32)
-    for y in range(*share(begin, end, 1, part, parts)):
+    for y in range(*share(begin, end, part, parts)):
         rows = frame[(y + capacity) % capacity]
         for c in range(planes):
             row = rows[c]
@@ -34,10 +34,10 @@ def along_rows(frame, weights, begin, end, part, parts):
 
 
 @helper
-def share(begin, end, grain, part, parts):
-    """Return where a thread's part of rows begin..end-1 begins and ends, in multiples of the grain."""
-    grains = (end - begin + grain - 1) // grain
-    return begin + grains * part // parts * grain, min(begin + grains * (part + 1) // parts * grain, end)
+def share(begin, end, part, parts):
+    """Return where a thread's part of rows begin..end-1 begins and ends."""
+    blocks = (end - begin + ROWS - 1) // ROWS
+    return begin + blocks * part // parts * ROWS, min(begin + blocks * (part + 1) // parts * ROWS, end)
 
 
 @helper
@@ -73,7 +73,7 @@ def along_columns(frame, weights, out, lowest, highest, begin, end, part, parts)
     """Convolve the columns of the frame with the taps into rows begin..end-1 of ``out``; lowest..highest-1 exist."""
     capacity, planes, columns = frame.shape
     reach = weights.shape[0] // 2
-    from_y, to_y = share(begin, end, ROWS, part, parts)
+    from_y, to_y = share(begin, end, part, parts)
     for top in range(from_y, to_y, ROWS):
         for from_x in range(0, columns, TILE):
             to_x = min(from_x + TILE, columns)
@@ -103,7 +103,7 @@ def gather(above, use_above, below, use_below, share, target):
 def prefix_rows(frame, begin, end, part, parts):
     """Replace the rows of the frame by their sums up to and without each column: out[x] = row[0] + ... + row[x - 1]."""
     capacity, planes, columns = frame.shape
-    for y in range(*share(begin, end, 1, part, parts)):
+    for y in range(*share(begin, end, part, parts)):
         rows = frame[(y + capacity) % capacity]
         for c in range(0, planes, 2):  # two planes at a time: each sum waits for its own last addition
             left, right = rows[c], rows[c + 1]
@@ -122,7 +122,7 @@ def span_rows(frame, dy, half, weight, reach, out, margin, lowest, highest, begi
     Rows dy above and below share their spans: they are added first, then read twice for each span.
     """
     capacity, planes, columns = frame.shape
-    from_y, to_y = share(begin, end, ROWS, part, parts)
+    from_y, to_y = share(begin, end, part, parts)
     both = np.empty(TILE + 2 * reach + 1, np.float32)
     for top in range(from_y, to_y, ROWS):
         for from_x in range(margin - BORDER, columns - margin + BORDER, TILE):
@@ -132,7 +132,7 @@ def span_rows(frame, dy, half, weight, reach, out, margin, lowest, highest, begi
                 for c in range(planes):
                     target = out[(y + out.shape[0]) % out.shape[0], c, from_x : from_x + n]
                     target[:] = ZERO
-                    stop = 0
+                    stop = FIRST
                     while stop < dy.shape[0]:
                         k, d = stop, dy[stop]
                         while stop < dy.shape[0] and dy[stop] == d:

@@ -19,8 +19,8 @@ from . import kept
 
 PLAIN = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
-# What loops are made of, each with the loop that it stands in: alone it is neither called nor kept.
-helper = njit(fastmath=True, no_cpython_wrapper=True, **PLAIN)
+# What loops are made of: compiled into them, never called or kept alone, and without counting references.
+helper = njit(fastmath=True, no_cpython_wrapper=True, _nrt=False, **PLAIN)
 
 
 def single(function: Callable[..., Any]) -> Any:

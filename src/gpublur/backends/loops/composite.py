@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .compiled import helper, loop
 from .decimate import BLOCKS
-from .rows import ONE, ZERO, alpha_row, copy, decode, display, store, store_rgb
+from .rows import FIRST, ONE, ZERO, alpha_row, copy, decode, display, write
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
 TINY, NEXT_TO_NONE = np.float32(1e-30), np.float32(1e-20)
@@ -32,10 +32,12 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
     width, colours, capacity = light.width, light.colours, frame.shape[0]
     block = max(4, (end - begin + BLOCKS - 1) // BLOCKS)
     wide = np.empty((4, colours + 1, width), np.float32)
+    sparse = np.empty(width, np.float32)
     held = np.empty(4, np.int64)  # the row of cells in each of the four
     alpha = np.empty(width, np.float32)
     blur = np.empty((colours + 1, SEGMENT), np.float32)
     own = np.empty((colours, SEGMENT), np.float32)
+    mixed = np.empty((colours + 1) * SEGMENT, np.float32)
     line = np.empty((fields.colours.shape[1], fields.colours.shape[2]), np.float32)
     for from_row in range(begin + part * block, end, parts * block):
         held[:] = -9
@@ -45,10 +47,10 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
             if capacity > 0 and factor > 1:
                 for cell in range(base, base + 4):
                     if held[cell & 3] != cell:
-                        widen(frame[(cell + capacity) % capacity], margin, shift, up, wide[cell & 3])
+                        widen(frame[(cell + capacity) % capacity], margin, shift, up, sparse, wide[cell & 3])
                         held[cell & 3] = cell
-            alpha_row(light, cover, y, alpha)
-            if cover.kind > 0:
+            alpha_row(cover, y, alpha)
+            if cover.given:
                 field_row(fields, y, line)
             for x0 in range(0, width, SEGMENT):
                 n = min(SEGMENT, width - x0)
@@ -67,7 +69,7 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                             cells = frame[(y + capacity) % capacity, c, margin + x0 : margin + x0 + n]
                             for x in range(n):
                                 blur[c, x] = cells[x]
-                    divide(blur, cover.kind > 0, fields, line, x0, n)
+                    divide(blur, cover.given, fields, line, x0, n)
                 if clear + solid < n:
                     foreground(light, alpha, TINY, fields, line, y, x0, n, own)
                     for c in range(colours):
@@ -81,16 +83,17 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                         clip_row(blur[c], n)
                 if solid > 0:
                     keep_solid(light, alpha, y, x0, own[0, :n], blur)
-                write(light, blur, own[0, :n], ink, out, y, x0)
+                if light.opacity >= 0:  # the picture's own alpha channel is copied
+                    display(light, y, x0, light.opacity, blur[light.opacity, :n])
+                write(blur[: light.channels], n, mixed, ink, out, y, x0)
 
 
 @helper
-def widen(rows, margin, shift, up, out):
-    """Upsample one row of cells (planes, columns) to pixels (planes, W) by the polyphase weights."""
+def widen(rows, margin, shift, up, line, out):
+    """Upsample one row of cells (planes, columns) to pixels (planes, W) by the polyphase weights; ``line`` is spare."""
     planes, width = out.shape
     factor = up.shape[0]
     cells = (width + factor - 1) // factor
-    line = np.empty(cells, np.float32)
     for p in range(factor):
         u0, u1, u2, u3 = up[p, 0], up[p, 1], up[p, 2], up[p, 3]
         base = margin + shift[p]
@@ -228,46 +231,27 @@ def keep_solid(light, alpha, y, x0, spare, rows):
                 row[x] = spare[x]
 
 
-@helper
-def write(light, rows, spare, ink, out, y, x0):
-    """Store a segment of display values; the picture's own alpha channel is copied."""
-    n = spare.shape[0]
-    if out.step == 3:
-        store_rgb(rows, n, ink, out, y, x0)
-    else:
-        for c in range(light.colours):
-            store(rows[c, :n], ink, out, y, x0, c)
-    if light.opacity >= 0:
-        display(light, y, x0, light.opacity, spare)
-        store(spare, ink, out, y, x0, light.opacity)
-
-
 @loop
 def cutout(light, cover, fields, ink, out, part, parts):
     """Write (colours + alpha) of the whole picture: F and alpha times the picture's own opacity, straight."""
     width, colours = light.width, light.colours
-    alpha = np.empty(width, np.float32)
-    spare = np.empty(width, np.float32)
-    own = np.empty((colours, width), np.float32)
+    alpha, spare = np.empty(width, np.float32), np.empty(width, np.float32)
+    own = np.empty((colours + 1, width), np.float32)
+    mixed = np.empty((colours + 1) * width, np.float32)
     line = np.empty((fields.colours.shape[1], fields.colours.shape[2]), np.float32)
     for y in range(part, light.height, parts):
-        alpha_row(light, cover, y, alpha)
+        alpha_row(cover, y, alpha)
         field_row(fields, y, line)
-        foreground(light, alpha, ZERO, fields, line, y, 0, width, own)
+        foreground(light, alpha, ZERO, fields, line, y, FIRST, width, own)
         for c in range(colours):
             encode_row(own[c], width, ink.curve)
-        keep_solid(light, alpha, y, 0, spare, own)
-        for c in range(colours):
-            store(own[c], ink, out, y, 0, c)
+        keep_solid(light, alpha, y, FIRST, spare, own)
+        last = own[colours]
         if light.opacity >= 0:
-            display(light, y, 0, light.opacity, spare)
+            display(light, y, FIRST, light.opacity, spare)
             for x in range(width):
-                alpha[x] *= spare[x]
-        store(alpha, ink, out, y, 0, colours)
-
-
-@loop
-def alpha_plane(light, cover, out, part, parts):
-    """Evaluate the matte at every pixel into out (H, W) float32."""
-    for y in range(part, out.shape[0], parts):
-        alpha_row(light, cover, y, out[y])
+                last[x] = alpha[x] * spare[x]
+        else:
+            for x in range(width):
+                last[x] = alpha[x]
+        write(own, width, mixed, ink, out, y, FIRST)

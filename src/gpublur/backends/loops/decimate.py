@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import helper, loop
-from .rows import ONE, ZERO, alpha_row, decode, display
+from .rows import FIRST, ONE, ZERO, alpha_row, decode, display
 
 BLOCKS = 32  # of rows, which the threads take in turn: a subject's cheap rows are shared out among them
 
@@ -37,8 +37,8 @@ def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end,
             inside = 0 <= y < height
             if inside:
                 for c in range(planes - 1):
-                    decode(light, y, 0, c, rows[c])
-                alpha_row(light, cover, y, alpha)
+                    decode(light, y, FIRST, c, rows[c])
+                alpha_row(cover, y, alpha)
                 weigh_row(light, y, alpha, bend, rows)
             newest = min((y - first) // factor, to_row - 1)
             for cell in range(max(newest - 1, from_row), newest + 1):
@@ -60,7 +60,7 @@ def weigh_row(light, y, alpha, bend, rows):
         weight[x] = max(ONE - alpha[x] * bend.steep, ZERO)
     spare = alpha  # not needed any more
     if light.opacity >= 0:
-        display(light, y, 0, light.opacity, spare)
+        display(light, y, FIRST, light.opacity, spare)
         for x in range(width):
             weight[x] *= spare[x]
     top = bend.table.shape[0] - 1
