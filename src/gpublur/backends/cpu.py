@@ -62,7 +62,7 @@ def describe() -> str:
 
 
 def warmup() -> None:
-    """Do nothing: Numba compiles at first use."""
+    """Do nothing: Numba compiles at first use, whatever the picture, what is used first."""
 
 
 def turn(picture: Picture) -> AbstractContextManager[Any]:
@@ -144,7 +144,7 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     colours = source.colours
     if mask is None:
         return Matte(
-            cover(np.zeros((1, 1), np.uint8), 1)._replace(given=False),
+            cover(np.zeros((1, 1), np.uint8), np.float32(1))._replace(given=False),
             loops.Fields(np.zeros((1, 1, 2 * colours), np.float32), NOWHERE, FILL_BELOW),
         )
     pixels, height, width = values(source), source.height, source.width
@@ -180,11 +180,11 @@ def evaluated(loop: Any, size: tuple[int, int], *args: Any) -> loops.Cover:
     return cover(out, 1 / loops.FULL)
 
 
-def cover(mask: NDArray[Any], unit: float) -> loops.Cover:
+def cover(mask: NDArray[Any], unit: np.float32) -> loops.Cover:
     """Return a mask of a picture's size as the loops take it; one that cannot be written, for one type of all."""
     seen = lines(np.ascontiguousarray(mask))
     seen.flags.writeable = False
-    return loops.Cover(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), np.float32(unit))
+    return loops.Cover(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), unit)
 
 
 def bend(spec: BlurSpec) -> loops.Bend:
@@ -242,7 +242,16 @@ def spans(spans: Spans, plan: Plan, of: Frames, band: Band) -> None:
     """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
     loops.prefix_rows(of.cells, *band.fresh)
     loops.span_rows(
-        of.cells, spans.dy, spans.half, spans.weight, spans.reach, of.soft, of.margin, -BORDER, plan.grid[0] + BORDER, *band.soft
+        of.cells,
+        spans.dy,
+        spans.half,
+        spans.weight,
+        spans.reach,
+        of.soft,
+        of.margin,
+        -BORDER,
+        plan.grid[0] + BORDER,
+        *band.soft,
     )
 
 

@@ -28,9 +28,9 @@ def single(function: Callable[..., Any]) -> Any:
     return kept.keep(njit(**PLAIN)(function))
 
 
-def loop(function: Callable[..., None]) -> Callable[..., None]:
+def loop(function: Callable[..., Any]) -> Callable[..., None]:
     """Compile a loop; a call shares it out among as many threads as `numba.get_num_threads` says."""
-    compiled = kept.keep(njit(fastmath=True, **PLAIN)(function))
+    compiled: Callable[..., Any] = kept.keep(njit(fastmath=True, **PLAIN)(function))
 
     @wraps(function)
     def call(*args: Any) -> None:

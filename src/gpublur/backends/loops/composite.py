@@ -150,7 +150,7 @@ def column_at(fields, x):
 
 @helper
 def foreground(light, alpha, near, fields, line, y, x0, n, own):
-    """(5): write the subject's own colour F into own (colours, n...): the photo's, but where background is mixed with it.
+    """(5): write the subject's own colour F into own (colours, n...): the photo's, unless background is mixed in.
 
     Blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha) B'), with F' and B' the colour
     fields, and within what some background in [0, 1] can explain; ``near`` tells from which alpha on.

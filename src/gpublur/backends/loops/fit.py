@@ -1,5 +1,5 @@
 # mypy: disallow-untyped-defs=False
-"""The guided filter's sums, on the samples of a picture: in strict floating point, for they are differences of means."""
+"""The guided filter's sums, on a picture's samples; in strict floating point, for they are differences of means."""
 
 import numpy as np
 

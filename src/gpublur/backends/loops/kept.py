@@ -14,6 +14,7 @@ import logging
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,23 +84,23 @@ class Private(Place):
 
 
 @cache
-def places() -> list[type[Place]]:
+def places() -> list[tuple[type[Place], type[FunctionCache]]]:
     """Return where compiled loops may be, in the order in which they are looked for and written."""
-    found: list[type[Place]] = []
+    found = []
 
     def add(base: type[Place], folder: Path) -> None:
         if folder.is_absolute():  # without a home there are names that begin with ~
-            found.append(type(base.__name__, (base,), {"folder": folder}))
+            place = type(base.__name__, (base,), {"folder": folder})
+            implementation = type("Implementation", (CompileResultCacheImpl,), {"_locator_classes": [place]})
+            found.append((place, type("Cache", (FunctionCache,), {"_impl_class": implementation})))
 
     if config.CACHE_DIR:
         add(Place, Path(config.CACHE_DIR).absolute() / "gpublur")
     add(Place, HERE / "__pycache__")
     add(Place, Path(AppDirs(appname="numba", appauthor=False).user_cache_dir) / "gpublur")
     if hasattr(os, "geteuid"):  # elsewhere temporary files are each user's own already
-        try:
+        with suppress(OSError):  # there may be no place for temporary files
             add(Private, Path(tempfile.gettempdir()) / f"gpublur-{os.geteuid()}")
-        except OSError:
-            pass  # there is no place for temporary files
     return found
 
 
@@ -107,7 +108,7 @@ class Places(NullCache):
     """What Numba asks when it needs a compiled version of a function, and tells when it has made one."""
 
     def __init__(self, function: Any) -> None:
-        self.caches = [(place, cache_in(place)(function)) for place in places()]
+        self.caches = [(place, cache(function)) for place, cache in places()]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         for place, kept in self.caches:
@@ -118,7 +119,7 @@ class Places(NullCache):
                     continue
                 if found is not None:
                     return found
-        say_once(logging.INFO, f"compiling the loops for this machine: once, about {SECONDS} s of CPU time")
+        say_once(logging.INFO, f"compiling the loops for this kind of CPU: once, some {SECONDS} s of CPU time")
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
@@ -134,12 +135,6 @@ class Places(NullCache):
             f"compiled loops cannot be kept, every process compiles them anew: none of {folders} can be written; "
             "set NUMBA_CACHE_DIR to a folder that this user, and nobody else, can write",
         )
-
-
-@cache
-def cache_in(place: type[Place]) -> type[FunctionCache]:
-    implementation = type("Implementation", (CompileResultCacheImpl,), {"_locator_classes": [place]})
-    return type("Kept", (FunctionCache,), {"_impl_class": implementation})
 
 
 @cache
