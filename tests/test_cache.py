@@ -58,7 +58,7 @@ def image():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         package = Path(folder, "gpublur")
-        shutil.copytree(Path(gpublur.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(gpublur.__file__).parent, package)
         said = run(BLUR, package, NUMBA_CACHE_DIR="")
         if said.returncode:
             pytest.skip(f"the package does not run where it was copied: {said.stderr}")

@@ -13,7 +13,7 @@ def products(guide, mask, trust):
     out = np.empty((height, width, 15), np.float32)
     for y in range(height):
         for x in range(width):
-            r, g, b = guide[y, x]
+            r, g, b = guide[y, x, 0], guide[y, x, 1], guide[y, x, 2]
             p, w = mask[y, x], trust[y, x]
             row, wr, wg, wb, wp = out[y, x], w * r, w * g, w * b, w * p
             row[0], row[1], row[2], row[3], row[4] = w, wr, wg, wb, wp
@@ -30,7 +30,9 @@ def fits(means, epsilon, flat, explained, doubt):
     for y in range(height):
         for x in range(width):
             m = means[y, x]
-            m /= m[0]
+            whole = m[0]
+            for k in range(15):
+                m[k] /= whole
             r, g, b, p = m[1], m[2], m[3], m[4]
             varies = max(m[14] - p * p, 0.0)
             # Covariance + epsilon, factored as L D L^T, and its solution for the covariance with the mask.
@@ -58,24 +60,27 @@ def fits(means, epsilon, flat, explained, doubt):
 def box_mean(planes, radius):
     """Mean over the (2 radius + 1)^2 window of (h, w, k) planes, over the samples that exist."""
     height, width, count = planes.shape
-    rows = np.empty(planes.shape, np.float32)
-    total = np.empty(count)
+    rows, out = np.empty((height, width, count), np.float32), np.empty((height, width, count), np.float32)
+    total, column = np.empty(count, np.float64), np.zeros((width, count), np.float64)
     for y in range(height):
         total[:] = 0.0
         for x in range(-radius, width):
-            if x + radius < width:
-                total += planes[y, x + radius]
-            if x - radius - 1 >= 0:
-                total -= planes[y, x - radius - 1]
-            if x >= 0:
-                rows[y, x] = total / (min(x + radius, width - 1) - max(x - radius, 0) + 1)
-    out = np.empty(planes.shape, np.float32)
-    column = np.zeros((width, count))
+            new, old = x + radius, x - radius - 1
+            for k in range(count):
+                if new < width:
+                    total[k] += planes[y, new, k]
+                if old >= 0:
+                    total[k] -= planes[y, old, k]
+                if x >= 0:
+                    rows[y, x, k] = total[k] / (min(new, width - 1) - max(old + 1, 0) + 1)
     for y in range(-radius, height):
-        if y + radius < height:
-            column += rows[y + radius]
-        if y - radius - 1 >= 0:
-            column -= rows[y - radius - 1]
-        if y >= 0:
-            out[y] = column / (min(y + radius, height - 1) - max(y - radius, 0) + 1)
+        new, old = y + radius, y - radius - 1
+        for x in range(width):
+            for k in range(count):
+                if new < height:
+                    column[x, k] += rows[new, x, k]
+                if old >= 0:
+                    column[x, k] -= rows[old, x, k]
+                if y >= 0:
+                    out[y, x, k] = column[x, k] / (min(new, height - 1) - max(old + 1, 0) + 1)
     return out
