@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .compiled import helper, loop
 from .decimate import BLOCKS
-from .rows import FIRST, ONE, ZERO, alpha_row, copy, decode, display, write
+from .rows import ONE, ZERO, alpha_row, copy, decode, display, write
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
 TINY, NEXT_TO_NONE = np.float32(1e-30), np.float32(1e-20)
@@ -235,23 +235,27 @@ def keep_solid(light, alpha, y, x0, spare, rows):
 def cutout(light, cover, fields, ink, out, part, parts):
     """Write (colours + alpha) of the whole picture: F and alpha times the picture's own opacity, straight."""
     width, colours = light.width, light.colours
-    alpha, spare = np.empty(width, np.float32), np.empty(width, np.float32)
-    own = np.empty((colours + 1, width), np.float32)
-    mixed = np.empty((colours + 1) * width, np.float32)
+    alpha, spare = np.empty(width, np.float32), np.empty(SEGMENT, np.float32)
+    own = np.empty((colours + 1, SEGMENT), np.float32)
+    mixed = np.empty((colours + 1) * SEGMENT, np.float32)
     line = np.empty((fields.colours.shape[1], fields.colours.shape[2]), np.float32)
     for y in range(part, light.height, parts):
         alpha_row(cover, y, alpha)
         field_row(fields, y, line)
-        foreground(light, alpha, ZERO, fields, line, y, FIRST, width, own)
-        for c in range(colours):
-            encode_row(own[c], width, ink.curve)
-        keep_solid(light, alpha, y, FIRST, spare, own)
-        last = own[colours]
-        if light.opacity >= 0:
-            display(light, y, FIRST, light.opacity, spare)
-            for x in range(width):
-                last[x] = alpha[x] * spare[x]
-        else:
-            for x in range(width):
-                last[x] = alpha[x]
-        write(own, width, mixed, ink, out, y, FIRST)
+        for x0 in range(0, width, SEGMENT):
+            n = min(SEGMENT, width - x0)
+            _clear, solid = tally(alpha[x0 : x0 + n])
+            if solid < n:
+                foreground(light, alpha, ZERO, fields, line, y, x0, n, own)
+                for c in range(colours):
+                    encode_row(own[c], n, ink.curve)
+            if solid > 0:
+                keep_solid(light, alpha, y, x0, spare[:n], own)
+            last = own[colours]
+            for x in range(n):
+                last[x] = alpha[x0 + x]
+            if light.opacity >= 0:
+                display(light, y, x0, light.opacity, spare[:n])
+                for x in range(n):
+                    last[x] *= spare[x]
+            write(own, n, mixed, ink, out, y, x0)

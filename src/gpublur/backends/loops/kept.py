@@ -26,7 +26,7 @@ from numba.misc.appdirs import AppDirs
 from ... import optics
 
 HERE = Path(__file__).parent
-SECONDS = 15  # of CPU, to compile what a first blur needs
+SECONDS = 20  # of CPU, to compile what a first blur needs
 log = logging.getLogger("gpublur.loops")
 
 

@@ -138,22 +138,23 @@ def multiply(values, first, step, scale, out):
 @helper
 def write(rows, n, mixed, ink, pixels, y, x0):
     """Write display values, (channels, n...), as the pixels from (y, x0) on; ``mixed`` (channels * n...) is spare."""
-    if pixels.gap == 0:
+    step = pixels.step
+    if step == 1:  # planar, or grey
         for c in range(rows.shape[0]):
             put(rows[c], n, ink, pixels.lines[y + c * pixels.jump], pixels.size, x0)
         return
-    step = pixels.step
+    red, green, blue, last = rows[0], rows[1], rows[2], rows[step - 1]
     if step == 3:  # known steps become vectors
-        red, green, blue = rows[0], rows[1], rows[2]
         for x in range(n):
             mixed[3 * x] = red[x]
             mixed[3 * x + 1] = green[x]
             mixed[3 * x + 2] = blue[x]
     else:
-        for c in range(step):
-            row, into = rows[c], mixed[c::step]
-            for x in range(n):
-                into[x] = row[x]
+        for x in range(n):
+            mixed[4 * x] = red[x]
+            mixed[4 * x + 1] = green[x]
+            mixed[4 * x + 2] = blue[x]
+            mixed[4 * x + 3] = last[x]
     put(mixed, n * step, ink, pixels.lines[y], pixels.size, x0 * step)
 
 
