@@ -1,11 +1,33 @@
-"""Compiled loops are kept: a second process compiles nothing."""
+"""Compiled loops are kept: a second process compiles nothing, also where it can write nothing."""
 
 import os
+import shutil
+import stat
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
+
+import gpublur
+from gpublur.backends.loops import kept
+
+NOBODY = 65534
+BLUR = """
+import logging, numpy as np, gpublur
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+photo, mask = np.arange(90 * 120 * 3, dtype=np.uint8).reshape(90, 120, 3), np.eye(90, 120, dtype=np.float32)
+print(gpublur.blur_background(photo, mask=mask, device="cpu").sum())
+"""
+ONE_LOOP = """
+import logging, numpy as np
+from gpublur.backends.loops import fit
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+print(fit.box_mean(np.ones((9, 9, 2), np.float32), 1).sum(), fit.box_mean(np.ones((3, 3, 1), np.float32), 1).sum())
+"""
 
 
 def test_a_second_run_of_the_command_line_compiles_nothing(tmp_path):
@@ -19,9 +41,113 @@ def test_a_second_run_of_the_command_line_compiles_nothing(tmp_path):
             [sys.executable, "-c", *map(str, command), tmp_path / output],
             env=os.environ | {"NUMBA_DEBUG_CACHE": "1"}, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        return done.stdout
+        return done
 
     run("first.png")
     second = run("second.png")
-    assert "data loaded" in second  # the cache speaks at all
-    assert "data saved" not in second
+    assert "data loaded" in second.stdout  # the cache speaks at all
+    assert "data saved" not in second.stdout
+    assert second.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def image():
+    """A folder with the package, in which its loops are compiled already; everybody can read it, root alone write."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        package = Path(folder, "gpublur")
+        shutil.copytree(Path(gpublur.__file__).parent, package)
+        said = run(BLUR, package, NUMBA_CACHE_DIR="")
+        if said.returncode:
+            pytest.skip(f"the package does not run where it was copied: {said.stderr}")
+        yield package
+
+
+def run(code, package, user=None, inside=(), **environment):
+    """Run code with a package; as another user without a home."""
+    kept_out = {"NUMBA_CACHE_DIR", "TMPDIR", "XDG_CACHE_HOME"}
+    environment = (
+        {k: v for k, v in os.environ.items() if k not in kept_out} | {"PYTHONPATH": str(package.parent)} | environment
+    )
+    identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
+    if user is not None:
+        environment["HOME"] = "/nonexistent"
+    if inside:
+        identity = {}
+    command = [*inside, sys.executable, "-c", code]
+    return subprocess.run(
+        command, env=environment, cwd="/", capture_output=True, text=True, check=False, **identity
+    )  # fmt: skip
+
+
+def nowhere():
+    """The start of a command line that is run as nobody, where no file can be written; or skip."""
+    script = """
+for folder in /tmp /var/tmp /usr/tmp /dev/shm; do
+  [ ! -d $folder ] || [ -L $folder ] || mount --bind -o ro $folder $folder
+done
+exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+"""
+    inside = ["unshare", "--mount", "sh", "-ec", script, "sh"]
+    if shutil.which("unshare") is None or shutil.which("setpriv") is None:
+        pytest.skip("needs unshare and setpriv")
+    tried = subprocess.run(
+        [*inside, "sh", "-c", "! touch /tmp/x /var/tmp/x /x"], capture_output=True, text=True, check=False
+    )
+    if tried.returncode:
+        pytest.skip(f"no file system can be made read-only here: {tried.stderr}")
+    return inside
+
+
+def test_what_an_image_holds_serves_a_user_who_can_write_nowhere(image):
+    want = run(BLUR, image)
+    got = run(BLUR, image, NOBODY, nowhere())
+    assert got.returncode == 0, got.stderr
+    assert got.stdout == want.stdout
+    assert "compil" not in got.stderr
+
+
+def test_who_can_write_nowhere_compiles_and_is_told_once(image):
+    got = run(ONE_LOOP, image, NOBODY, nowhere())
+    assert got.returncode == 0, got.stderr
+    assert got.stdout == "162.0 9.0\n"
+    assert got.stderr.count("compiling the loops") == 1
+    assert got.stderr.count("set NUMBA_CACHE_DIR") == 1
+
+
+def test_who_has_no_home_keeps_loops_in_a_private_folder(image):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777 | stat.S_ISVTX)
+        first = run(ONE_LOOP, image, NOBODY, TMPDIR=folder)
+        private = Path(folder, f"gpublur-{NOBODY}")
+        assert first.returncode == 0, first.stderr
+        assert "set NUMBA_CACHE_DIR" not in first.stderr
+        assert stat.S_IMODE(private.stat().st_mode) == 0o700
+        second = run(ONE_LOOP, image, NOBODY, TMPDIR=folder)
+        assert (second.stdout, second.stderr) == (first.stdout, "")
+
+
+@pytest.mark.parametrize("fault", ["none", "others may write", "somebody else's", "a link", "a file"])
+def test_a_private_folder_is_this_users_alone(tmp_path, fault):
+    folder = tmp_path / "private"
+    place = type("Private", (kept.Private,), {"folder": folder})
+    assert not place.trusted()
+    if fault == "a file":
+        folder.touch(0o700)
+    else:
+        folder.mkdir(0o700)
+    if fault == "others may write":
+        folder.chmod(0o770)
+    elif fault == "somebody else's":
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a folder away")
+        os.chown(folder, NOBODY, NOBODY)
+    elif fault == "a link":
+        folder.rename(tmp_path / "real")
+        folder.symlink_to(tmp_path / "real")
+    assert place.trusted() == (fault == "none")
+    if fault != "none":
+        with pytest.raises(OSError, match="private"):
+            place(lambda: None).ensure_cache_path()

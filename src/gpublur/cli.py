@@ -1,8 +1,9 @@
-"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | demo | bench``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | warmup | demo | bench``."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -53,11 +54,25 @@ class _Group(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+class _Said(logging.Handler):
+    """What takes long, or cannot be kept, is said on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)
+
+
+_said = _Said()
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="gpublur")
 def main() -> None:
     """Blur or remove the background of photos."""
     warnings.filterwarnings("ignore", module="PIL")  # about odd EXIF tags, which are of no use to the reader here
+    log = logging.getLogger("gpublur.loops")  # of compiling; the rest is for the library's users
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(_said)  # once, however often this is called
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -350,6 +365,17 @@ def doctor(ctx: click.Context) -> None:
     _table([("model", "on the CPU", "on a GPU"), *rows])
     if not any(usable for _name, usable, _why in found):
         ctx.exit(1)
+
+
+@main.command()
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_models
+def warmup(device: str, model: str, text_model: str | None) -> None:
+    """Load the model, and compile every loop and kernel, so that the first photo waits for neither.
+
+    What was compiled is kept: in an image, run this as the last step that may write.
+    """
+    _editor(device, model, text_model).warmup()
 
 
 @main.command()

@@ -132,7 +132,10 @@ class Editor:
         return self._filter(image, spec, layout)
 
     def warmup(self) -> None:
-        """Load the models, that for words too, and every loop and kernel, so that the first photo costs no more."""
+        """Load the models, that for words too, and every loop and kernel, so that the first photo costs no more.
+
+        On the CPU this compiles for all types of pictures and masks, and keeps what it compiled for later processes.
+        """
         self.verbs.warmup()
         noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
         for mask in (np.eye(64, 96, dtype=bool), np.eye(8, 12, dtype=np.float32), None):

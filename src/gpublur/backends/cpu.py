@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from threading import RLock
 from typing import Any, NamedTuple
 
 import numba
@@ -29,10 +28,8 @@ GPU, TORCH = False, "cpu"  # takes pictures in this machine's memory, one at a t
 BAND_BYTES = 8 << 20  # of frames, for each thread
 FILL_BELOW = np.float32(optics.FILL_BELOW)
 STEEP = np.float32(1 / optics.BACKGROUND_BELOW)
-_one_at_a_time = RLock()
 NO_CELLS = np.zeros((0, 1, 1), np.float32)
-NO_MASK = np.zeros((1, 1), np.uint8)
-NO_COEFFICIENTS = np.zeros((1, 1, 4), np.float32)
+DTYPES = {1: np.uint8, 2: np.uint16, 4: np.float32}  # of pictures and masks, by the size of a value
 NOWHERE = np.zeros(4, np.float32)
 NO_SHIFT = np.zeros(1, np.int32)
 NO_UP = np.zeros((1, 4), np.float32)
@@ -68,17 +65,12 @@ def describe() -> str:
 
 
 def warmup() -> None:
-    """Do nothing: Numba compiles at first use."""
+    """Do nothing: Numba compiles at first use, whatever the picture, what is used first."""
 
 
 def turn(picture: Picture) -> AbstractContextManager[Any]:
-    """Return what a caller holds while the threads work for it: nothing, or a lock of the whole process.
-
-    Numba takes its threads from TBB or OpenMP, which serve several Python threads at once. Where neither is there, or
-    NUMBA_THREADING_LAYER says so, its own 'workqueue' does, and that ends the process at a second caller.
-    """
-    numba.get_num_threads()  # starts the threads, by which the layer is chosen
-    return _one_at_a_time if numba.threading_layer() == "workqueue" else nullcontext()
+    """Return what a caller holds while the threads work for it: nothing, they serve several callers at once."""
+    return nullcontext()
 
 
 def take(picture: Picture) -> Picture:
@@ -96,16 +88,39 @@ def empty(picture: Picture, channels: int) -> NDArray[Any]:
     return np.empty(picture.shape(channels), picture.pixels.dtype)
 
 
+def memory(pixels: NDArray[Any], planar: bool) -> loops.Pixels:
+    """Return the memory of a contiguous picture as the loops take it."""
+    size, (height, width, channels) = pixels.itemsize, pixels.shape
+    if planar:
+        channels, height, width = pixels.shape
+        return loops.Pixels(lines(pixels.reshape(channels * height, width)), size, 1, 0, height)
+    return loops.Pixels(lines(pixels.reshape(height, width * channels)), size, channels, 1, 0)
+
+
+def lines(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a view of the bytes of a contiguous (rows, values)."""
+    return plane.view(np.uint8)
+
+
+def values(source: loops.Light) -> NDArray[Any]:
+    """Return a view of a picture's values, (height, width, channels)."""
+    pixels = source.pixels.lines.view(DTYPES[source.pixels.size])
+    if source.pixels.jump:
+        return np.moveaxis(pixels.reshape(-1, source.height, source.width), 0, 2)
+    return pixels.reshape(source.height, source.width, -1)
+
+
 def light(picture: Picture, linear: bool) -> loops.Light:
     """Return the picture with the table that decodes it, to linear light or to display values."""
     dtype = picture.pixels.dtype
     top = np.iinfo(dtype).max if dtype.kind == "u" else 1
     levels = 65536 if dtype.kind == "f" else top + 1
     return loops.Light(
-        picture.pixels,
-        picture.planar,
+        memory(picture.pixels, picture.planar),
+        *picture.size,
         optics.decode_table(levels, linear),
         np.float32(1 / top),
+        picture.channels,
         3 if picture.channels > 1 else 1,
         3 if picture.channels == 4 else -1,
     )
@@ -132,11 +147,10 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     colours = source.colours
     if mask is None:
         return Matte(
-            loops.Cover(0, NO_MASK, np.float32(1), NO_COEFFICIENTS, NOWHERE),
+            cover(np.zeros((1, 1), np.uint8), np.float32(1))._replace(given=False),
             loops.Fields(np.zeros((1, 1, 2 * colours), np.float32), NOWHERE, FILL_BELOW),
         )
-    pixels = source.pixels if not source.planar else np.moveaxis(source.pixels, 0, 2)
-    height, width = pixels.shape[:2]
+    pixels, height, width = values(source), source.height, source.width
     grid, to_mask = optics.sampling(height, width), optics.mask_place(mask.shape, (height, width))
     rows, columns = np.arange(grid.top, height, grid.step), np.arange(grid.left, width, grid.step)
     samples = pixels[grid.top :: grid.step, grid.left :: grid.step]
@@ -148,18 +162,32 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
         around = matting.surroundings(mask, alpha, rows, columns, down, across) * unit
     alpha *= unit
     shown = samples[..., :colours] * source.scale
+    covered = cover(mask, unit)
     if refine:
         guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
         coefficients = matting.coefficients(guide, alpha, around)
         alpha = np.clip((coefficients[..., :3] * guide).sum(-1) + coefficients[..., 3], 0, 1)
-        cover = loops.Cover(3, NO_MASK, np.float32(1), coefficients, grid.place())
-    else:
-        kind = 1 if mask.shape == (height, width) else 2
-        cover = loops.Cover(kind, mask, unit, NO_COEFFICIENTS, to_mask)
+        covered = evaluated(loops.guide, (height, width), source, coefficients, grid.place())
+    elif mask.shape != (height, width):
+        covered = evaluated(loops.stretch, (height, width), covered, to_mask)
     codes = samples[..., :colours] if source.scale < 1 else np.clip(samples[..., :colours], 0, 1) * 65535 + 0.5
     opacity = samples[..., source.opacity] * source.scale if source.opacity >= 0 else np.float32(1)
     fields = matting.colour_fields(source.table[codes.astype(np.uint16)], alpha, opacity)
-    return Matte(cover, loops.Fields(fields, grid.place(optics.CELL), FILL_BELOW))
+    return Matte(covered, loops.Fields(fields, grid.place(optics.CELL), FILL_BELOW))
+
+
+def evaluated(loop: Any, size: tuple[int, int], *args: Any) -> loops.Cover:
+    """Return the matte at every pixel of a picture, as a loop writes it: it is needed twice, and costs to evaluate."""
+    out = np.empty(size, np.uint16)
+    loop(*args, out)
+    return cover(out, 1 / loops.FULL)
+
+
+def cover(mask: NDArray[Any], unit: np.float32) -> loops.Cover:
+    """Return a mask of a picture's size as the loops take it; one that cannot be written, for one type of all."""
+    seen = lines(np.ascontiguousarray(mask))
+    seen.flags.writeable = False
+    return loops.Cover(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), unit)
 
 
 def bend(spec: BlurSpec) -> loops.Bend:
@@ -217,7 +245,16 @@ def spans(spans: Spans, plan: Plan, of: Frames, band: Band) -> None:
     """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
     loops.prefix_rows(of.cells, *band.fresh)
     loops.span_rows(
-        of.cells, spans.dy, spans.half, spans.weight, of.soft, of.margin, -BORDER, plan.grid[0] + BORDER, *band.soft
+        of.cells,
+        spans.dy,
+        spans.half,
+        spans.weight,
+        spans.reach,
+        of.soft,
+        of.margin,
+        -BORDER,
+        plan.grid[0] + BORDER,
+        *band.soft,
     )
 
 
@@ -227,28 +264,29 @@ def composite(
     """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
     loops.composite(
         source, matte.cover, matte.fields, of.soft, of.margin, plan.factor, plan.shift, plan.up,
-        np.zeros(source.colours, np.float32), ink(out.dtype, linear), out, *band.pixels,
+        np.zeros(source.colours, np.float32), ink(out.dtype, linear), memory(out, source.pixels.jump > 0), *band.pixels,
     )  # fmt: skip
 
 
 def fill(source: loops.Light, matte: Matte, colour: NDArray[np.float32], out: NDArray[Any]) -> None:
     """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (colours,) linear."""
-    height = out.shape[1] if source.planar else out.shape[0]
     loops.composite(
-        source, matte.cover, matte.fields, NO_CELLS, 0, 1, NO_SHIFT, NO_UP, colour, ink(out.dtype, True), out, 0, height
-    )
+        source, matte.cover, matte.fields, NO_CELLS, 0, 1, NO_SHIFT, NO_UP, colour,
+        ink(out.dtype, True), memory(out, source.pixels.jump > 0), 0, source.height,
+    )  # fmt: skip
 
 
 def cutout(source: loops.Light, matte: Matte, out: NDArray[Any]) -> None:
     """Write F and alpha, straight, into ``out`` with one more channel than colours."""
-    loops.cutout(source, matte.cover, matte.fields, ink(out.dtype, True), out)
+    loops.cutout(source, matte.cover, matte.fields, ink(out.dtype, True), memory(out, source.pixels.jump > 0))
 
 
 def alpha(source: loops.Light, matte: Matte, opacity: bool = False) -> NDArray[np.float32]:
     """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
-    pixels = np.moveaxis(source.pixels, 0, 2) if source.planar else source.pixels
-    out = np.empty(pixels.shape[:2], np.float32)
-    loops.alpha_plane(source, matte.cover, out)
+    cover = matte.cover
+    if not cover.given:
+        return np.zeros((source.height, source.width), np.float32)
+    out: NDArray[np.float32] = cover.pixels.lines.view(DTYPES[cover.pixels.size]) * cover.unit
     if opacity:
-        out *= pixels[..., source.opacity] * source.scale
+        out *= values(source)[..., source.opacity] * source.scale
     return out

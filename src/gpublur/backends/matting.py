@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .. import optics
+from .loops.fit import box_mean, fits, products
 
 Floats = NDArray[np.float32]
 
@@ -46,7 +46,8 @@ def coefficients(guide: Floats, mask: Floats, around: Floats) -> Floats:
     around : (h, w) in [0, 1], the mask's mean at and around each sample
     """
     trust = optics.UNSURE + (1 - optics.UNSURE) * np.maximum((2 * mask - 1) * (2 * around - 1), 0)
-    means = box_mean(products(guide, mask, trust.astype(np.float32)), optics.WINDOW)
+    mask, trust = (np.ascontiguousarray(plane, np.float32) for plane in (mask, trust))  # one type for Numba
+    means = box_mean(products(guide, mask, trust), optics.WINDOW)
     weighted = box_mean(fits(means, optics.EPSILON, optics.FLAT, optics.EXPLAINED, optics.DOUBT), optics.MEAN)
     out = weighted[..., :4] / weighted[..., 4:]
     out[..., 3] -= optics.STRETCH
@@ -55,81 +56,6 @@ def coefficients(guide: Floats, mask: Floats, around: Floats) -> Floats:
     out += sure * (np.array([0, 0, 0, 1], np.float32) - out)
     flat = (out[..., :3] == 0).all(-1)  # solid in every window that reaches the sample: solid, whatever rounding says
     out[flat, 3] = np.clip(out[flat, 3], 0, 1)
-    return out
-
-
-@njit(cache=True, nogil=True)
-def products(guide, mask, trust):
-    """Return the weighted planes (h, w, 15) whose means make a fit: 1, r, g, b, p, their products, p squared."""
-    height, width = mask.shape
-    out = np.empty((height, width, 15), np.float32)
-    for y in range(height):
-        for x in range(width):
-            r, g, b = guide[y, x]
-            p, w = mask[y, x], trust[y, x]
-            row, wr, wg, wb, wp = out[y, x], w * r, w * g, w * b, w * p
-            row[0], row[1], row[2], row[3], row[4] = w, wr, wg, wb, wp
-            row[5], row[6], row[7], row[8], row[9], row[10] = wr * r, wr * g, wr * b, wg * g, wg * b, wb * b
-            row[11], row[12], row[13], row[14] = wp * r, wp * g, wp * b, wp * p
-    return out
-
-
-@njit(cache=True, nogil=True)
-def fits(means, epsilon, flat, explained, doubt):
-    """Return each window's fit (h, w, 5): (4)'s a and b times the weight, and the weight. ``means`` are overwritten."""
-    height, width = means.shape[:2]
-    out = np.empty((height, width, 5), np.float32)
-    for y in range(height):
-        for x in range(width):
-            m = means[y, x]
-            m /= m[0]
-            r, g, b, p = m[1], m[2], m[3], m[4]
-            varies = max(m[14] - p * p, 0.0)
-            # Covariance + epsilon, factored as L D L^T, and its solution for the covariance with the mask.
-            rr, rg, rb = m[5] - r * r + epsilon, m[6] - r * g, m[7] - r * b
-            gg, gb, bb = m[8] - g * g + epsilon, m[9] - g * b, m[10] - b * b + epsilon
-            pr, pg, pb = m[11] - r * p, m[12] - g * p, m[13] - b * p
-            l10, l20 = rg / rr, rb / rr
-            d1, t = gg - l10 * rg, gb - l20 * rg
-            l21 = t / d1
-            y1 = pg - l10 * pr
-            a2 = (pb - l20 * pr - l21 * y1) / (bb - l20 * rb - l21 * t)
-            a1 = y1 / d1 - l21 * a2
-            a0 = pr / rr - l10 * a1 - l20 * a2
-            tells = min(max(a0 * pr + a1 * pg + a2 * pb, 0.0), varies)
-            gain = 0.0 if varies < flat else 1 / max(tells / varies, explained)
-            a0, a1, a2 = gain * a0, gain * a1, gain * a2
-            weight = 1 / (varies - tells + doubt)
-            row = out[y, x]
-            row[0], row[1], row[2] = weight * a0, weight * a1, weight * a2
-            row[3], row[4] = weight * (p - a0 * r - a1 * g - a2 * b), weight
-    return out
-
-
-@njit(cache=True, nogil=True)
-def box_mean(planes, radius):
-    """Mean over the (2 radius + 1)^2 window of (h, w, k) planes, over the samples that exist."""
-    height, width, count = planes.shape
-    rows = np.empty(planes.shape, np.float32)
-    total = np.empty(count)
-    for y in range(height):
-        total[:] = 0.0
-        for x in range(-radius, width):
-            if x + radius < width:
-                total += planes[y, x + radius]
-            if x - radius - 1 >= 0:
-                total -= planes[y, x - radius - 1]
-            if x >= 0:
-                rows[y, x] = total / (min(x + radius, width - 1) - max(x - radius, 0) + 1)
-    out = np.empty(planes.shape, np.float32)
-    column = np.zeros((width, count))
-    for y in range(-radius, height):
-        if y + radius < height:
-            column += rows[y + radius]
-        if y - radius - 1 >= 0:
-            column -= rows[y - radius - 1]
-        if y >= 0:
-            out[y] = column / (min(y + radius, height - 1) - max(y - radius, 0) + 1)
     return out
 
 
