@@ -121,6 +121,22 @@ def mask_place(mask: tuple[int, int], size: tuple[int, int]) -> Floats:
     return np.array([across, 0.5 * across - 0.5, down, 0.5 * down - 0.5], np.float32)
 
 
+@lru_cache(maxsize=64)
+def triangles(length: int, side: int) -> tuple[NDArray[np.int64], Floats]:
+    """Return the first pixel of each of ``side`` cells over ``length`` pixels, and its pixels' weights (side, n).
+
+    A triangle two cells wide, or two pixels where these are larger; 0 behind a cell's last pixel, sum 1.
+    """
+    scale = length / side
+    reach = max(scale, 1.0)
+    centre = (np.arange(side) + 0.5) * scale
+    first = np.maximum((centre - reach + 0.5).astype(np.int64), 0)
+    last = np.minimum((centre + reach + 0.5).astype(np.int64), length)
+    pixel = first[:, None] + np.arange((last - first).max())
+    weight = np.maximum(1 - np.abs(pixel + 0.5 - centre[:, None]) / reach, 0) * (pixel < last[:, None])
+    return first, (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+
+
 def radius_px(radius: float, height: int, width: int) -> float:
     """Return (1): ``radius`` as a fraction of the diagonal, in pixels."""
     return radius * math.hypot(width, height)

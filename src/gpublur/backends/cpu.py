@@ -20,9 +20,6 @@ from ..arrays import Picture
 from ..edit import BlurSpec
 from ..optics import BORDER, Plan, Spans, Taps
 from . import loops, matting
-from .shrink import shrink
-
-__all__ = ["shrink"]  # a verb too
 
 GPU, TORCH = False, "cpu"  # takes pictures in this machine's memory, one at a time; where the model runs
 BAND_BYTES = 8 << 20  # of frames, for each thread
@@ -188,6 +185,30 @@ def cover(mask: NDArray[Any], unit: np.float32) -> loops.Cover:
     seen = lines(np.ascontiguousarray(mask))
     seen.flags.writeable = False
     return loops.Cover(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), unit)
+
+
+def shrink(picture: Picture, side: int) -> NDArray[np.float32]:
+    """Return a picture as a network sees it: stretched to a square, every pixel weighted by a triangle.
+
+    This is torch's ``interpolate(mode="bilinear", antialias=True)`` of what is never stored as floats.
+
+    Parameters
+    ----------
+    side : int
+        Of the square, pixels.
+
+    Returns
+    -------
+    array (1, 3, side, side) float32
+        Display values in [0, 1]; grey three times, without the fourth channel.
+    """
+    source, (height, width) = light(picture, False), picture.size
+    out = np.empty((3, side, side), np.float32)
+    rows, columns = optics.triangles(height, side), optics.triangles(width, side)
+    loops.shrink(source, rows[0], rows[1] * source.scale, *columns, out)
+    if source.colours == 1:
+        out[1:] = out[0]
+    return out[None]
 
 
 def bend(spec: BlurSpec) -> loops.Bend:

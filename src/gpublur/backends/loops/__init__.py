@@ -13,8 +13,9 @@ from .blur import along_columns, along_rows, prefix_rows, span_rows
 from .composite import Fields, composite, cutout
 from .decimate import Bend, decimate
 from .rows import Cover, Ink, Light, Pixels
+from .shrink import shrink
 
 __all__ = [
     "FULL", "Bend", "Cover", "Fields", "Ink", "Light", "Pixels", "along_columns", "along_rows", "composite", "cutout",
-    "decimate", "guide", "prefix_rows", "span_rows", "stretch",
+    "decimate", "guide", "prefix_rows", "shrink", "span_rows", "stretch",
 ]  # fmt: skip

@@ -1,4 +1,3 @@
-# mypy: disallow-untyped-defs=False
 """The matte at every pixel, from a mask of another size or from the guided filter's coefficients."""
 
 import numpy as np

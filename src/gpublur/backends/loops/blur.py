@@ -1,4 +1,3 @@
-# mypy: disallow-untyped-defs=False
 """The blur of a band's cells: taps along rows and columns, or spans over row prefix sums."""
 
 import numpy as np

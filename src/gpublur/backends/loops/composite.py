@@ -1,4 +1,3 @@
-# mypy: disallow-untyped-defs=False
 """From cells back to pixels: subject and blurred background put together; or the subject cut out."""
 
 from typing import NamedTuple

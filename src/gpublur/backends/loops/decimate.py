@@ -1,4 +1,3 @@
-# mypy: disallow-untyped-defs=False
 """From pixels to cells: decoded, weighted by what is background, and shrunk."""
 
 from typing import NamedTuple

@@ -1,4 +1,3 @@
-# mypy: disallow-untyped-defs=False
 """The guided filter's sums, on a picture's samples; in strict floating point, for they are differences of means."""
 
 import numpy as np

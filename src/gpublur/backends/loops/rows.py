@@ -1,4 +1,3 @@
-# mypy: disallow-untyped-defs=False
 """Rows of a picture and of its matte, whatever the dtype: code values in, float32 out, and back.
 
 Only what stands here knows dtypes: a picture comes as lines of bytes, and the size of a value tells in each line what
