@@ -14,14 +14,33 @@ from typing import Any
 
 import numba
 from numba import njit
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from . import kept
 
 PLAIN = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 
-# What loops are made of: compiled into them, never called or kept alone, and without counting references.
-helper = njit(fastmath=True, no_cpython_wrapper=True, _nrt=False, **PLAIN)
+class Part(JITCodeLibrary):
+    """The code of a helper: it is optimised in the loops that it becomes part of, and not before on its own."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+
+class PartCompiler(Compiler):
+    def __init__(self, typing_context: Any, target_context: Any, library: Any, *rest: Any) -> None:
+        part = Part(target_context.codegen(), "part")
+        part.enable_object_caching()
+        super().__init__(typing_context, target_context, part, *rest)
+
+
+# What loops are made of: compiled into them, never called or kept alone, and without counting references. All of it is
+# inlined by force: of what LLVM left as a call, the unoptimised copy of `Part` would be what is called.
+helper = njit(
+    fastmath=True, no_cpython_wrapper=True, _nrt=False, forceinline=True, pipeline_class=PartCompiler, **PLAIN
+)
 
 
 def single(function: Callable[..., Any]) -> Any:
