@@ -203,3 +203,14 @@ def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
     batch.save(tmp_path / "new", b"")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_name_that_is_no_pictures_makes_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    for name in ("out.jgp", "out.xyz"):
+        with pytest.raises(InvalidArgument, match=rf"{name}: names no picture format .*\.jpg"):
+            batch.plan([tmp_path / "a.jpg"], tmp_path / name)
+    (tmp_path / "v1.2").mkdir()
+    [job] = batch.plan([tmp_path / "a.jpg"], tmp_path / "v1.2")
+    assert job.destination == tmp_path / "v1.2" / "a.jpg"
+    assert batch.plan([tmp_path], tmp_path / "v1.3")[0].destination == tmp_path / "v1.3" / "a.jpg"

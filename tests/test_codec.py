@@ -326,3 +326,17 @@ def test_a_jpeg_without_its_end_is_no_picture_wherever_it_is_cut() -> None:
     for cut in (start + 20, (start + len(whole)) // 2, len(whole) - 2, len(whole) - 1):
         with pytest.raises(ImageFileError, match="truncated"):
             codec.decode(whole[:cut])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("jpeg", "JPEG"), ("jpg", "JPEG"), (".jpg", "JPEG"), ("Png", "PNG"), ("TIF", "TIFF")]
+)
+def test_formats_in_any_case_and_by_suffix(given: str, name: str) -> None:
+    assert codec.written(given, alpha=False) == name
+    assert codec.decode(codec.encode(Photo(np.zeros((2, 3), np.uint8)), given)).format == name
+
+
+@pytest.mark.parametrize("given", ["gif", "jgp", "", ".", None, 3])
+def test_formats_that_are_none(given: Any) -> None:
+    with pytest.raises(InvalidArgument, match=r"format=.* is not one of 'JPEG', 'PNG'"):
+        codec.written(given, alpha=False)

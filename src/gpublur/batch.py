@@ -40,7 +40,8 @@ def plan(
         Pictures, and directories of them. Directories are walked: files with a suffix of `codec.SUFFIXES`, neither
         hidden nor below ``output``; the tree below each directory is kept.
     output : Path
-        A file if there is one input file and the name has a picture's suffix; else a directory, made when needed.
+        A file if there is one input file and the name has a picture's suffix; else a directory, made when needed: for
+        one input file its name has no suffix, or it is there.
     format : str, optional
         One of `codec.WRITTEN`. By default that of ``output``'s name where it is a file, else that of each input's name,
         or PNG where that cannot hold the result (a cut-out from a JPEG, anything from a GIF or an unknown suffix).
@@ -58,7 +59,11 @@ def plan(
         An input is missing, a directory holds no picture, or ``output`` cannot be written to.
     """
     if format is not None:
-        codec.check_written(format, alpha=alpha)
+        format = codec.written(format, alpha=alpha)
+    one = len(inputs) == 1 and not os.path.isdir(inputs[0])
+    if one and output.suffix and output.suffix.lower() not in codec.SUFFIXES and not os.path.isdir(output):
+        known = ", ".join(codec.SUFFIXES)
+        raise InvalidArgument(f"{output}: names no picture format ({known}), and there is no such folder to write to")
     if output.suffix.lower() in codec.SUFFIXES and not os.path.isdir(output):
         jobs = [_single(inputs, output, format, alpha)]
     else:
@@ -144,7 +149,7 @@ def _single(inputs: Sequence[Path], output: Path, format: str | None, alpha: boo
     if len(inputs) != 1 or os.path.isdir(inputs[0]):
         raise InvalidArgument(f"{output}: names one picture, but the input is a folder or several files")
     named = codec.format_of(output)
-    codec.check_written(named, alpha=alpha)
+    codec.written(named, alpha=alpha)
     if format not in (None, named):
         raise InvalidArgument(f"{output}: names a {named} file, but {format} is to be written")
     [(source, _)] = _pictures(inputs[0], output)

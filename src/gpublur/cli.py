@@ -75,6 +75,18 @@ def main() -> None:
     log.addHandler(_said)  # once, however often this is called
 
 
+class _Radius(click.ParamType):
+    """A number, or a text in pixels, which `BlurSpec` checks."""
+
+    name = "radius"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+
+
 def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
     """Return a decorator that adds several options, shown in this order."""
 
@@ -144,10 +156,10 @@ _written = _options(
 @click.option("--mode", type=click.Choice(MODES), default="bokeh", show_default=True)
 @click.option(
     "--radius",
-    type=float,
+    type=_Radius(),
     default=DEFAULT_RADIUS,
     show_default=True,
-    help=f"Fraction of the diagonal, up to {MAX_RADIUS}.",
+    help=f"Fraction of the image diagonal, up to {MAX_RADIUS}, or pixels, such as 12px.",
 )
 @click.option("--highlights", type=float, help="0 to 1: how far lights outweigh the rest. By default as fits the mode.")
 @click.option("--quality", type=click.Choice(QUALITIES), default="high", show_default=True)
@@ -385,7 +397,7 @@ def warmup(device: str, model: str, text_model: str | None) -> None:
 def demo(output: Path, overwrite: bool, size: float | None) -> None:
     """Write a photo to try the other commands on: two otters (CC0, see NOTICE)."""
     format = codec.format_of(output)
-    codec.check_written(format, alpha=False)
+    codec.written(format, alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
     batch.save(output, codec.encode(_demo_photo(size), format))
 

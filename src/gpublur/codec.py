@@ -94,15 +94,25 @@ def fitting(format: str | None, *, alpha: bool) -> str:
     return format if format in WRITTEN and (FORMATS[format].alpha or not alpha) else "PNG"
 
 
-def check_written(format: str, *, alpha: bool) -> None:
-    """Raise `InvalidArgument` unless ``format`` can be written, with an ``alpha`` channel where that is so."""
-    choice("format", format, WRITTEN)
-    if alpha and not FORMATS[format].alpha:
+def written(format: str, *, alpha: bool) -> str:
+    """Return the name in `WRITTEN` of a format, given in any case or by a suffix ("jpg", ".webp").
+
+    Raises
+    ------
+    InvalidArgument
+        It is none that is written, or has no room for an ``alpha`` channel where that is so.
+    """
+    name = format.upper() if isinstance(format, str) else format
+    name = SUFFIXES.get(f".{str(format).lower().removeprefix('.')}", name)
+    if name not in WRITTEN:
+        choice("format", format, WRITTEN)
+    if alpha and not FORMATS[name].alpha:
         able = ", ".join(name for name in WRITTEN if FORMATS[name].alpha)
         raise InvalidArgument(
             f"format={format!r} cannot hold transparency: choose one of {able}, or remove the background with a color "
             "(--color)"
         )
+    return name
 
 
 def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -167,7 +177,7 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
     photo : Photo
         An alpha channel needs a format that holds it.
     format : str, optional
-        One of `WRITTEN`; ``photo.format`` by default.
+        One of `WRITTEN`, in any case; ``photo.format`` by default.
     quality : int
         1 to 100, of JPEG, WebP and AVIF; the other formats lose nothing.
 
@@ -180,9 +190,8 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
     """
     from PIL import Image
 
-    format = photo.format if format is None else format
     pixels = photo.pixels
-    check_written(format, alpha=pixels.ndim == 3 and pixels.shape[2] == 4)
+    format = written(photo.format if format is None else format, alpha=pixels.ndim == 3 and pixels.shape[2] == 4)
     options = {**FORMATS[format].options, "quality": int(number("quality", quality, 1, 100))}
     options |= {key: value for key, value in (("icc_profile", photo.icc), ("exif", photo.exif)) if value is not None}
     deep = pixels.dtype == np.uint16

@@ -104,8 +104,9 @@ class BlurSpec:
     ----------
     mode : {"bokeh", "gaussian"}
         The shape of the aperture: a flat disk, or a gaussian.
-    radius : float
-        Fraction of the image diagonal, in (0, 0.05]: the disk's radius, or the gaussian's sigma (docs/maths.md (1)).
+    radius : float or str
+        The disk's radius, or the gaussian's sigma (docs/maths.md (1)): a fraction of the image diagonal, in (0, 0.05],
+        or pixels, such as ``"12px"``, up to as much.
     highlights : float, optional
         In [0, 1]; how far bright points outweigh their surroundings, up to ``2 ** (10 * highlights)`` times. By default
         0.3 for bokeh in linear light, else 0.
@@ -118,7 +119,7 @@ class BlurSpec:
     """
 
     mode: Mode = "bokeh"
-    radius: float = DEFAULT_RADIUS
+    radius: float | str = DEFAULT_RADIUS
     highlights: float | None = None
     highlight_threshold: tuple[float, float] = DEFAULT_THRESHOLD
     quality: Quality = "high"
@@ -142,10 +143,25 @@ class BlurSpec:
             raise InvalidArgument(f"highlight_threshold={(low, high)!r} must rise: its first value below its second")
         return replace(
             self,
-            radius=number("radius", self.radius, 0, MAX_RADIUS, above=True),
+            radius=blur_radius("radius", self.radius),
             highlights=number("highlights", highlights, 0, 1),
             highlight_threshold=(low, high),
         )
+
+
+PIXELS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*px\s*", re.ASCII)
+
+
+def blur_radius(name: str, value: Any) -> float | str:
+    """Return a radius as a fraction of the diagonal, or as text in pixels; else raise `InvalidArgument`."""
+    if isinstance(value, str) and (pixels := PIXELS.fullmatch(value)) and float(pixels[1]) > 0:
+        return f"{float(pixels[1]):g}px"
+    try:
+        return number(name, value, 0, MAX_RADIUS, above=True)
+    except InvalidArgument as error:
+        meant = isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 1
+        hint = f"; {value} pixels are '{value}px'" if meant else ""
+        raise InvalidArgument(f"{error} of the image diagonal, or pixels such as '12px'{hint}") from None
 
 
 def flag(name: str, value: Any) -> bool:

@@ -48,15 +48,34 @@ class Editor:
     """
 
     def __init__(self, device: str = "auto", model: Any = "general", text_model: Any = None) -> None:
+        self._asked = device
         self.device, self.verbs = backends.choose(device)
         self.model, self.text_model = model, text_model
         self._segmenter: Any = None
+
+    def __repr__(self) -> str:
+        text_model = "" if self.text_model is None else f", text_model={self.text_model!r}"
+        return f"Editor(device={self.device!r}, model={self.model!r}{text_model})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what was asked for: a worker process chooses its own device and loads the model itself."""
+        return Editor, (self._asked, self.model, self.text_model)
+
+    def close(self) -> None:
+        """Let the model go, whose memory is free once no other editor uses it; a later call loads it again."""
+        self._segmenter = None
+
+    def __enter__(self) -> Editor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def blur_background(
         self,
         image: Any,
         mode: Mode = "bokeh",
-        radius: float = edit.DEFAULT_RADIUS,
+        radius: float | str = edit.DEFAULT_RADIUS,
         *,
         highlights: float | None = None,
         highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,
@@ -115,7 +134,7 @@ class Editor:
         return look.told(batch.give_planes([self._matte(picture, fit) for picture, fit in fits]), batch.single)
 
     def gaussian_blur(
-        self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, quality: Quality = "high",
+        self, image: Any, radius: float | str = edit.DEFAULT_RADIUS, *, quality: Quality = "high",
         linear_light: bool = False, layout: str | None = None,
     ) -> Any:  # fmt: skip
         """Blur the whole picture with a gaussian; see `gpublur.gaussian_blur`."""
@@ -123,7 +142,7 @@ class Editor:
         return self._filter(image, spec, layout)
 
     def bokeh_blur(
-        self, image: Any, radius: float = edit.DEFAULT_RADIUS, *, highlights: float | None = None,
+        self, image: Any, radius: float | str = edit.DEFAULT_RADIUS, *, highlights: float | None = None,
         highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD, quality: Quality = "high",
         linear_light: bool = True, layout: str | None = None,
     ) -> Any:  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, codec, framing, segmentation
+from . import arrays, codec, framing, optics, segmentation
 from .arrays import Picture
 from .codec import FORMATS, WRITTEN, Photo
 from .edit import BlurSpec, Edit, Focus, InvalidArgument, Paint, PictureTooLarge
@@ -42,7 +42,7 @@ def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
     """
     edit = edit.checked()
     if edit.format is not None:
-        codec.check_written(edit.format, alpha=False)
+        edit = replace(edit, format=codec.written(edit.format, alpha=False))
     model = model_for(edit, model)
     for name in ("prompt", "negative_prompt"):
         segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model, text_model)
@@ -193,5 +193,6 @@ def blurred(editor: Editor, pixels: Pixels, spec: BlurSpec, focus: Focus, matte:
         return full
     # A blur of its own radius for each pixel costs too much. Between none, half and all of the radius, the results
     # are mixed: in soft edges, which are narrow, nobody sees the difference.
-    half = editor.blur_background(pixels, **asdict(replace(spec, radius=spec.radius / 2)), mask=matte)
+    radius = optics.fraction(spec.radius, *pixels.shape[:2])
+    half = editor.blur_background(pixels, **asdict(replace(spec, radius=radius / 2)), mask=matte)
     return framing.ramp((pixels, half, full), matte)

@@ -23,7 +23,7 @@ def warm(device: str, model: Any) -> Editor:
 def blur_background(
     image: Any,
     mode: Mode = "bokeh",
-    radius: float = edit.DEFAULT_RADIUS,
+    radius: float | str = edit.DEFAULT_RADIUS,
     *,
     highlights: float | None = None,
     highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,
@@ -157,7 +157,7 @@ def segment(
 
 def gaussian_blur(
     image: Any,
-    radius: float = edit.DEFAULT_RADIUS,
+    radius: float | str = edit.DEFAULT_RADIUS,
     *,
     quality: Quality = "high",
     linear_light: bool = False,
@@ -175,7 +175,7 @@ def gaussian_blur(
 
 def bokeh_blur(
     image: Any,
-    radius: float = edit.DEFAULT_RADIUS,
+    radius: float | str = edit.DEFAULT_RADIUS,
     *,
     highlights: float | None = None,
     highlight_threshold: tuple[float, float] = edit.DEFAULT_THRESHOLD,

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .edit import BlurSpec
+from .edit import MAX_RADIUS, BlurSpec, InvalidArgument
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -137,9 +137,27 @@ def triangles(length: int, side: int) -> tuple[NDArray[np.int64], Floats]:
     return first, (weight / weight.sum(1, keepdims=True)).astype(np.float32)
 
 
-def radius_px(radius: float, height: int, width: int) -> float:
-    """Return (1): ``radius`` as a fraction of the diagonal, in pixels."""
-    return radius * math.hypot(width, height)
+def fraction(radius: float | str, height: int, width: int) -> float:
+    """Return a radius, a fraction of the diagonal or ``"12px"``, as a fraction of the diagonal.
+
+    Raises
+    ------
+    InvalidArgument
+        It is more than is allowed for a picture of this size.
+    """
+    if not isinstance(radius, str):
+        return radius
+    diagonal = math.hypot(width, height)
+    part = float(radius.removesuffix("px")) / diagonal
+    if part > MAX_RADIUS:
+        most = f"{MAX_RADIUS * diagonal:.4g}px, {MAX_RADIUS} of the diagonal"
+        raise InvalidArgument(f"radius={radius!r} is more than an image of {width} x {height} pixels takes: {most}")
+    return part
+
+
+def radius_px(radius: float | str, height: int, width: int) -> float:
+    """Return (1): ``radius``, as `fraction` takes it, in pixels."""
+    return fraction(radius, height, width) * math.hypot(width, height)
 
 
 @lru_cache(maxsize=256)

@@ -64,7 +64,8 @@ def process(
         From pixels to pixels, in several threads at once: an Editor's ``blur_background``, a lambda with options, ...
         Pixels are (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
     format : str, optional
-        One of `gpublur.codec.WRITTEN`; by default each picture's own, or PNG where that cannot hold the result.
+        One of `gpublur.codec.WRITTEN`, in any case; by default each picture's own, or PNG where that cannot hold the
+        result.
     quality : int
         1 to 100, of JPEG, WebP and AVIF.
     workers : int, optional
@@ -90,7 +91,7 @@ def process(
         While results are taken: these end the run, for no other picture would be spared.
     """
     if format is not None:
-        codec.check_written(format, alpha=False)
+        format = codec.written(format, alpha=False)
     number("quality", quality, 1, 100)
 
     def one(source: Path | str | bytes) -> bytes:

@@ -83,7 +83,8 @@ def origin(name: str) -> str:
 def options(name: str) -> tuple[str, ...]:
     """Return NVRTC's options for a source: those of CMakeLists.txt, where CuPy adds ``-ftz=true`` itself."""
     # CuPy's cache on disk goes by the text and the options, and does not see an edited header: hence the hash.
-    return ("-std=c++17", f"-I{folder()}", f"-DGPUBLUR_SOURCE_HASH=0x{source_hash(name)[:15]}")
+    # -default-device: otherwise NVRTC (13.0) takes a generic lambda in device code for a function of the host.
+    return ("-std=c++17", f"-I{folder()}", f"-DGPUBLUR_SOURCE_HASH=0x{source_hash(name)[:15]}", "-default-device")
 
 
 def status() -> tuple[bool, str]:
