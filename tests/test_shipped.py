@@ -1,5 +1,6 @@
 """The shipped network in its two files: what a CPU runs and what a GPU runs give one mask; neither needs the other."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,23 @@ def test_threads_follow_the_callers_share(monkeypatch):
     outcomes = list(process([data] * 4, lambda pixels: (model(pixels) * 255).astype(np.uint8), workers=alone + 1))
     assert not any(outcome.error for outcome in outcomes)
     assert made == ([alone, 1] if alone > 1 else [1])
+
+
+def test_a_forked_process_works_like_its_parent():
+    """It has none of its parent's threads, neither those of the loops nor the model's."""
+    if not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    code = """
+import os, numpy as np, gpublur
+from gpublur import codec
+from gpublur.cli import DEMO
+photo = codec.decode(DEMO).pixels[::4, ::4]
+editor = gpublur.Editor("cpu")
+want = editor.blur_background(photo)
+child = os.fork()
+if child == 0:
+    os._exit(int(not np.array_equal(editor.blur_background(photo), want)))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
+    assert done.stdout == "0\n", done.stderr

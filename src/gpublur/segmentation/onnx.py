@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -31,7 +32,7 @@ class Onnx:
 
     def __init__(self, weights: Path, config: Config, gpu: bool = False) -> None:
         self.weights, self.config, self.gpu = weights, config, gpu
-        self._sessions: dict[int, Any] = {}
+        self._sessions: dict[tuple[int, int], Any] = {}
         self._lock = Lock()
         session = self._session()
         inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
@@ -57,12 +58,16 @@ class Onnx:
         return np.asarray(result, np.float32)
 
     def _session(self) -> Any:
-        """Return a session with as many threads as the caller may use: their number is fixed when it is made."""
+        """Return a session with as many threads as the caller may use: their number is fixed when it is made.
+
+        After a fork a process needs one of its own: it has none of its parent's threads.
+        """
         threads = backends.threads()
+        key = os.getpid(), threads
         with self._lock:
-            if threads not in self._sessions:
-                self._sessions[threads] = self._load(threads)
-            return self._sessions[threads]
+            if key not in self._sessions:
+                self._sessions[key] = self._load(threads)
+            return self._sessions[key]
 
     def _load(self, threads: int) -> Any:
         import onnxruntime
