@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -32,7 +31,7 @@ class Onnx:
 
     def __init__(self, weights: Path, config: Config, gpu: bool = False) -> None:
         self.weights, self.config, self.gpu = weights, config, gpu
-        self._sessions: dict[tuple[int, int], Any] = {}
+        self._sessions: dict[int, Any] = {}
         self._lock = Lock()
         session = self._session()
         inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
@@ -58,16 +57,12 @@ class Onnx:
         return np.asarray(result, np.float32)
 
     def _session(self) -> Any:
-        """Return a session with as many threads as the caller may use: their number is fixed when it is made.
-
-        After a fork a process needs one of its own: it has none of its parent's threads.
-        """
+        """Return a session with as many threads as the caller may use: their number is fixed when it is made."""
         threads = backends.threads()
-        key = os.getpid(), threads
         with self._lock:
-            if key not in self._sessions:
-                self._sessions[key] = self._load(threads)
-            return self._sessions[key]
+            if threads not in self._sessions:
+                self._sessions[threads] = self._load(threads)
+            return self._sessions[threads]
 
     def _load(self, threads: int) -> Any:
         import onnxruntime
