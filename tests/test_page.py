@@ -203,6 +203,28 @@ def test_photo_to_download(page, url, tmp_path):
     assert [address for address in asked if not address.startswith((url, "blob:", "data:"))] == []
 
 
+def test_headers(url):
+    page, example = httpx.get(url), httpx.get(url + "/example.jpg")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy + page.text.replace("http://www.w3.org/2000/svg", "")  # nothing from elsewhere
+    assert example.content == PHOTO.read_bytes()
+    assert example.headers["content-type"] == "image/jpeg"
+    assert "max-age" in example.headers["cache-control"]
+
+
+def test_a_format_that_browsers_do_not_show(page, url, tmp_path):
+    page.open(url)
+    page.choose(encoded("TIFF"), "scan.tif", tmp_path)
+    page.result()
+    assert page["download"].get_attribute("download") == "scan-blurred.png"
+    assert page["after"].is_displayed()
+    assert page["after"].value_of_css_property("clip-path") == "none"
+    assert not page["before"].is_displayed()
+    assert not page["split"].is_displayed()
+
+
 def test_mask(page, url):
     page.open(url)
     page.hand_over("drop", PNG)
