@@ -58,10 +58,14 @@ return [...texts.map(e => [e.textContent.trim(), contrast(getComputedStyle(e).co
 )
 UNNAMED = ("none", "presentation")  # pictures beside their own words
 CONTROLS = "input:not([hidden]), button, a, img, canvas, form, section, fieldset"
+UNLABELLED = """
+return [...document.querySelectorAll("input")].filter(e => shown(e) && !e.labels.length && !e.ariaLabel).map(e => e.id);
+"""  # a placeholder is a name, but no label
 # What the element in focus shows of it: its own outline, its label's, or that of the line on the slider.
 RING = """
 const e = document.activeElement, line = e.nextElementSibling;
-const styles = [getComputedStyle(e), e.closest(".choice label") && getComputedStyle(e.closest("label")),
+const own = getComputedStyle(e);
+const styles = [own.opacity > 0 && own, e.closest(".choice label") && getComputedStyle(e.closest("label")),
   line?.id === "line" && getComputedStyle(line, "::after")].filter(Boolean);
 return styles.some(s => s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 2);
 """
@@ -379,6 +383,7 @@ def test_accessible(page, url, size, scheme):
         seen = [e for e in page.browser.find_elements("css selector", CONTROLS) if e.is_displayed()]
         nameless = [e.get_attribute("outerHTML") for e in seen if not e.accessible_name and e.aria_role not in UNNAMED]
         assert nameless == []
+        assert page.script(COMMON + UNLABELLED) == []
         contrasts = page.script(CONTRAST)
         assert len(contrasts) > 8
         assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
