@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gpublur import backends, codec, segmentation
-from gpublur.cli import DEMO
+from gpublur.demo import PHOTO as DEMO
 from gpublur.extras import install
 from gpublur.pipeline import process
 
@@ -52,7 +52,7 @@ for name in ("torch", "segmentation_models_pytorch", "safetensors", "huggingface
     sys.modules[name] = None
 import gpublur
 from gpublur import codec, segmentation
-from gpublur.cli import DEMO
+from gpublur.demo import PHOTO as DEMO
 photo = codec.decode(DEMO).pixels[::4, ::4]
 assert all(row.status == "ready" for row in segmentation.models())
 matte = gpublur.segment(photo, device="cpu")
@@ -90,7 +90,7 @@ def test_a_forked_process_works_like_its_parent():
     code = """
 import os, numpy as np, gpublur
 from gpublur import codec
-from gpublur.cli import DEMO
+from gpublur.demo import PHOTO as DEMO
 photo = codec.decode(DEMO).pixels[::4, ::4]
 editor = gpublur.Editor("cpu")
 want = editor.blur_background(photo)

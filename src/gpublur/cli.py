@@ -40,7 +40,7 @@ from .pipeline import usable_cpus
 PACKAGES = ("numpy", "numba", "onnxruntime", "pillow", "imagecodecs", "torch", "segmentation-models-pytorch")
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
 _MISSING = "not installed"
-DEMO = Path(__file__).parent / "demo" / "otters.jpg"
+
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -447,7 +447,9 @@ def bench(
 
 def _demo_photo(megapixels: float | None) -> Photo:
     """Return the photo that the package holds, enlarged to so many megapixels."""
-    photo = codec.decode(DEMO)
+    from .demo import PHOTO
+
+    photo = codec.decode(PHOTO)
     if megapixels is not None:
         from .bench import enlarged
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +19,11 @@ from fastapi.exception_handlers import http_exception_handler
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from .. import __version__, dialects
 from ..codec import FORMATS
+from ..demo import PHOTO
 from ..dialects import BadRequest, Declined, claid, photoroom
 from . import pages, remote
 from .batcher import Batcher
@@ -45,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     metrics = Metrics(lambda: desk.waiting, lambda: store.bytes)
     batcher = Batcher(settings, metrics.batch)
     desk = Desk(settings, batcher)
+    shown = page_asking(for_key=keys is not None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -121,10 +126,42 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return HTMLResponse(PAGE.read_text(encoding="utf-8"))
+        return shown
+
+    @app.get("/example.jpg", include_in_schema=False)
+    async def example() -> Response:
+        return FileResponse(PHOTO, headers={"cache-control": "public, max-age=86400"})
 
     pages.describe(app)
     return app
+
+
+def page_asking(for_key: bool) -> Response:
+    """Return the page at /, with a field for the API key where one is asked for.
+
+    Its own script and style run by their hashes, nothing else does, and it may speak to this server only.
+    """
+    text = PAGE.read_text(encoding="utf-8")
+    if for_key:
+        text = text.replace('id="access" hidden', 'id="access"')
+    script, style = (
+        f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'"
+        for tag in ("script", "style")
+        for part in re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+    )
+    policy = (
+        f"default-src 'none'; script-src {script}; style-src {style}; img-src 'self' data: blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(
+        text,
+        headers={
+            "content-security-policy": policy,
+            "cache-control": "no-cache",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+        },
+    )
 
 
 class Spoken:
