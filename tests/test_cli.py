@@ -437,3 +437,9 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--radius" in done.stdout
+
+
+def test_help_shows_whole_summaries() -> None:
+    shown = run("--help").stdout.partition("Commands:")[2].strip().splitlines()
+    assert len(shown) == len(main.commands)
+    assert not [line for line in shown if line.endswith("...")]

@@ -177,7 +177,10 @@ def blur(
     format: str | None,
     **spec: Any,
 ) -> None:
-    """Blur the background of each picture in INPUTS (files or directories)."""
+    """Blur the background of images.
+
+    INPUTS are files, or directories, which are searched for images.
+    """
     BlurSpec(**spec).checked()  # before the first picture, not once for each
     jobs = batch.plan(inputs, output, format=format, overwrite=overwrite)
     asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)} | spec
@@ -204,9 +207,9 @@ def remove(
     format: str | None,
     color: str | None,
 ) -> None:
-    """Remove the background of each picture in INPUTS (files or directories).
+    """Remove the background of images.
 
-    Without --color the result is transparent: formats that cannot hold that, such as JPEG, become PNG.
+    INPUTS are files, or directories, which are searched for images. Without --color the result is transparent: formats that cannot hold that, such as JPEG, become PNG.
     """
     if color is not None:
         check_color("color", color)  # before the first picture, as above
@@ -230,7 +233,10 @@ def mask(
     category: str,
     on_no_subject: OnNoSubject,
 ) -> None:
-    """Write the mask of each picture in INPUTS as an 8-bit grey PNG (white: subject)."""
+    """Write the mask of the subject as a PNG.
+
+    INPUTS are files, or directories, which are searched for images. Masks are 8-bit grey, white is the subject.
+    """
     jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
     editor = _editor(device, model, text_model, keep, category)
 
@@ -257,9 +263,9 @@ def edit(
     request: Path,
     dialect: str | None,
 ) -> None:
-    """Edit each picture in INPUTS (files or directories) as a request in PhotoRoom's or Claid's words says.
+    """Apply a PhotoRoom or Claid request to images.
 
-    A URL in the request is not looked at. EXIF is left out and colours become sRGB, as those APIs answer.
+    INPUTS are files, or directories, which are searched for images. A URL in the request is not looked at. EXIF is left out and colours become sRGB, as those APIs answer.
     """
     from . import dialects, execute
 
@@ -306,7 +312,7 @@ def serve(
     levels: Sequence[tuple[str, float]],
     **settings: Any,
 ) -> None:
-    """Answer PhotoRoom's and Claid's requests on this machine, until stopped.
+    """Serve PhotoRoom and Claid requests over HTTP.
 
     Needs the extra server. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
     """
@@ -360,7 +366,10 @@ def fetch(name: str) -> None:
 @main.command()
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Say what this machine can run, and why not the rest. Exit status 1 if it can run nothing."""
+    """Show devices, models and what is missing.
+
+    The exit status is 1 if no device can run.
+    """
     from . import backends, segmentation
 
     click.echo(f"gpublur {__version__}, Python {platform.python_version()}, {platform.platform()}")
@@ -383,9 +392,9 @@ def doctor(ctx: click.Context) -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @_models
 def warmup(device: str, model: str, text_model: str | None) -> None:
-    """Load the model, and compile every loop and kernel, so that the first photo waits for neither.
+    """Load the model and compile all code ahead.
 
-    What was compiled is kept: in an image, run this as the last step that may write.
+    The first photo then waits for neither. What was compiled is kept: in an image, run this as the last step that may write.
     """
     _editor(device, model, text_model).warmup()
 
@@ -395,7 +404,10 @@ def warmup(device: str, model: str, text_model: str | None) -> None:
 @_overwrite
 @click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.66 by default.")
 def demo(output: Path, overwrite: bool, size: float | None) -> None:
-    """Write a photo to try the other commands on: two otters (CC0, see NOTICE)."""
+    """Write a photo to try the commands on.
+
+    Two otters (CC0, see NOTICE).
+    """
     format = codec.format_of(output)
     codec.written(format, alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
@@ -417,9 +429,9 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
 def bench(
     photo: Path | None, device: str, model: str, size: float, seconds: float, written: Path | None, plotted: Path | None
 ) -> None:
-    """Measure this machine: the blur at every radius, the model, file to file, beside a plain copy.
+    """Measure the speed of this machine.
 
-    On PHOTO, or on the photo of `gpublur demo`. Takes about two minutes; leave the machine alone meanwhile.
+    The blur at every radius, the model, and file to file, beside a plain copy. On PHOTO, or on the photo of `gpublur demo`. Takes about two minutes; leave the machine alone meanwhile.
     """
     from . import bench as benchmark
 
