@@ -15,7 +15,7 @@ SOURCES = Path(gpublur.__file__).parent
 # Imports point down only. A package counts as one module, whose files may know each other.
 RANK = {"edit": 0, "memory": 0, "extras": 0, "demo": 0, "codec": 1, "finding": 1, "optics": 1, "arrays": 2}
 RANK |= {"framing": 3, "backends": 3, "segmentation": 4, "pipeline": 4, "editor": 5}
-RANK |= {"execute": 6, "functions": 7, "dialects": 8, "batch": 8, "server": 9, "bench": 9, "cli": 10}
+RANK |= {"execute": 6, "functions": 7, "dialects": 8, "batch": 8, "server": 9, "bench": 9, "cli": 10, "__main__": 11}
 # Who may import what is not ours; nobody else, and nothing else. `arrays` and `memory` look into sys.modules instead.
 HOMES = {
     "numpy": set(RANK),

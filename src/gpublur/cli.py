@@ -24,6 +24,7 @@ from .edit import (
     MAX_RADIUS,
     MODES,
     ON_NO_SUBJECT,
+    PIXELS,
     QUALITIES,
     BlurSpec,
     GpuBlurError,
@@ -76,15 +77,15 @@ def main() -> None:
 
 
 class _Radius(click.ParamType):
-    """A number, or a text in pixels, which `BlurSpec` checks."""
+    """A number, whose range `BlurSpec` checks, or pixels."""
 
     name = "radius"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         try:
-            return float(value)
+            return value if PIXELS.fullmatch(str(value)) else float(value)
         except ValueError:
-            return value
+            self.fail(f"{value!r} is neither a number nor pixels such as 12px", param, ctx)
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -209,7 +210,8 @@ def remove(
 ) -> None:
     """Remove the background of images.
 
-    INPUTS are files, or directories, which are searched for images. Without --color the result is transparent: formats that cannot hold that, such as JPEG, become PNG.
+    INPUTS are files, or directories, which are searched for images. Without --color the result is transparent:
+    formats that cannot hold that, such as JPEG, become PNG.
     """
     if color is not None:
         check_color("color", color)  # before the first picture, as above
@@ -265,7 +267,8 @@ def edit(
 ) -> None:
     """Apply a PhotoRoom or Claid request to images.
 
-    INPUTS are files, or directories, which are searched for images. A URL in the request is not looked at. EXIF is left out and colours become sRGB, as those APIs answer.
+    INPUTS are files, or directories, which are searched for images. A URL in the request is not looked at. EXIF is
+    left out and colours become sRGB, as those APIs answer.
     """
     from . import dialects, execute
 
@@ -394,7 +397,8 @@ def doctor(ctx: click.Context) -> None:
 def warmup(device: str, model: str, text_model: str | None) -> None:
     """Load the model and compile all code ahead.
 
-    The first photo then waits for neither. What was compiled is kept: in an image, run this as the last step that may write.
+    The first photo then waits for neither. What was compiled is kept: in an image, run this as the last step that
+    may write.
     """
     _editor(device, model, text_model).warmup()
 
@@ -431,7 +435,8 @@ def bench(
 ) -> None:
     """Measure the speed of this machine.
 
-    The blur at every radius, the model, and file to file, beside a plain copy. On PHOTO, or on the photo of `gpublur demo`. Takes about two minutes; leave the machine alone meanwhile.
+    The blur at every radius, the model, and file to file, beside a plain copy. On PHOTO, or on the photo of
+    `gpublur demo`. Takes about two minutes; leave the machine alone meanwhile.
     """
     from . import bench as benchmark
 
