@@ -4,6 +4,7 @@ import ast
 import doctest
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -88,6 +89,29 @@ def test_code_runs(page, tmp_path, monkeypatch):
             assert names["cut_out"](Path("photo.jpg").read_bytes()).body.startswith(b"\x89PNG")
     if lacking:
         pytest.skip(f"ran all but {lacking.total()} blocks: {', '.join(lacking)} is not installed")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cookbook.md"])
+def test_curl_commands_are_answered(page, tmp_path):
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    for library in ("fastapi", "torch"):  # torch for the model that the server of the tests has
+        pytest.importorskip(library)
+    from serving import running
+
+    sideways(tmp_path / "photo.jpg")
+    code = "\n".join(block["code"] for block in blocks(page)).replace("\\\n", " ")
+    commands = [line for line in code.splitlines() if line.startswith("curl ")]
+    assert commands
+    with running() as address:
+        for command in commands:
+            command = command.replace("http://127.0.0.1:8000", address).replace(
+                "curl ", "curl -sS --fail-with-body ", 1
+            )
+            result = subprocess.run(command, check=False, shell=True, cwd=tmp_path, capture_output=True, text=True)
+            assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    for path in tmp_path.glob("*.png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("page", PAGES)
