@@ -121,10 +121,12 @@ class BlurSpec:
     --------
     >>> BlurSpec(radius=0.02).checked().highlights
     0.3
-    >>> BlurSpec("gaussian", radius=0.2).checked()
+    >>> BlurSpec("gaussian", radius="12 px").checked().radius
+    '12px'
+    >>> BlurSpec(highlights=2).checked()
     Traceback (most recent call last):
         ...
-    gpublur.edit.InvalidArgument: radius=0.2 is not a number in (0, 0.05]
+    gpublur.edit.InvalidArgument: highlights=2 is not a number in [0, 1]
     """
 
     mode: Mode = "bokeh"

@@ -49,8 +49,9 @@ def blur_background(
         as its EXIF orientation says.
     mode : {"bokeh", "gaussian"}
         A disk with glowing highlights, or a Gaussian.
-    radius : float
-        Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05]; by default 0.01.
+    radius : float or str
+        Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05], or in pixels, such as
+        ``"12px"``, up to as much; by default 0.01.
     highlights : float, optional
         In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh in
         linear light, else 0.
