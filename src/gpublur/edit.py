@@ -103,9 +103,9 @@ class BlurSpec:
     Parameters
     ----------
     mode : {"bokeh", "gaussian"}
-        The shape of the aperture: a flat disk, or a gaussian.
+        The shape of the aperture: a flat disk, or a Gaussian.
     radius : float or str
-        The disk's radius, or the gaussian's sigma (docs/maths.md (1)): a fraction of the image diagonal, in (0, 0.05],
+        The disk's radius, or the Gaussian's sigma (docs/maths.md (1)): a fraction of the image diagonal, in (0, 0.05],
         or pixels, such as ``"12px"``, up to as much.
     highlights : float, optional
         In [0, 1]; how far bright points outweigh their surroundings, up to ``2 ** (10 * highlights)`` times. By default
@@ -116,6 +116,17 @@ class BlurSpec:
         How far the grid may be decimated (docs/maths.md (6)); ``exact`` works at full resolution.
     linear_light : bool
         Whether sRGB values are decoded to linear light for the blur and encoded after it.
+
+    Examples
+    --------
+    >>> BlurSpec(radius=0.02).checked().highlights
+    0.3
+    >>> BlurSpec("gaussian", radius="12 px").checked().radius
+    '12px'
+    >>> BlurSpec(highlights=2).checked()
+    Traceback (most recent call last):
+        ...
+    gpublur.edit.InvalidArgument: highlights=2 is not a number in [0, 1]
     """
 
     mode: Mode = "bokeh"
@@ -181,6 +192,11 @@ def paint(name: str, value: Any) -> Paint | None:
     value : str, sequence of 3 or 4 ints, or None
         A CSS name or hex notation as Pillow reads them (``"white"``, ``"#C5C6FF"``, ``"#C5C6FF80"``),
         ``"transparent"``, or integers in 0..255.
+
+    Examples
+    --------
+    >>> paint("color", "white"), paint("color", "#C5C6FF80"), paint("color", "transparent")
+    ((255, 255, 255, 255), (197, 198, 255, 128), None)
     """
     rgb: tuple[Any, ...]
     if value is None or (isinstance(value, str) and value == "transparent"):
@@ -226,6 +242,11 @@ class Subject:
         is, whatever the category.
     use_alpha : bool
         Take the picture's own transparency, where it has any, for the subject's matte.
+
+    Examples
+    --------
+    >>> Edit(remove=True, subject=Subject(prompt="dog")).checked().subject.prompt
+    'dog'
     """
 
     category: str = "general"
@@ -256,6 +277,15 @@ class Resize:
         Proportions are always kept. ``crop``: cover width x height and cut off what is over, on both sides alike;
         ``bounds``: the largest picture within them; ``cover``: the smallest that covers them; ``canvas``: as
         ``bounds``, in the middle of a canvas of exactly that size, its rest filled with the edit's colour.
+
+    Examples
+    --------
+    >>> Resize(800, 800, fit="canvas").checked()
+    Resize(width=800, height=800, fit='canvas')
+    >>> Resize().checked()
+    Traceback (most recent call last):
+        ...
+    gpublur.edit.InvalidArgument: resize.width and resize.height are both left open: give at least one of them
     """
 
     width: int | str | None = None
@@ -320,6 +350,15 @@ class Edit:
         Convert a picture with another colour profile to sRGB, 8 bits; otherwise the profile is kept.
     metadata : bool
         Keep the EXIF block.
+
+    Examples
+    --------
+    >>> Edit(blur=BlurSpec("gaussian"), color="white").checked().color
+    (255, 255, 255, 255)
+    >>> Edit(remove=True, blur=BlurSpec()).checked()
+    Traceback (most recent call last):
+        ...
+    gpublur.edit.InvalidArgument: remove=True and blur exclude each other: no background would be left to blur
     """
 
     remove: bool = False

@@ -45,6 +45,13 @@ class Editor:
     ------
     DeviceUnavailable
         If the device cannot run here; the message gives the reason.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> editor = Editor(device="cpu")
+    >>> editor.gaussian_blur(np.zeros((40, 60, 3), np.uint8)).shape
+    (40, 60, 3)
     """
 
     def __init__(self, device: str = "auto", model: Any = "general", text_model: Any = None) -> None:

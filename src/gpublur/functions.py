@@ -43,20 +43,22 @@ def blur_background(
 
     Parameters
     ----------
-    image : array, tensor, PIL image, or a list or tuple of these
-        Grey, RGB or RGBA; uint8, uint16, float16 or float32 (floats display-referred in [0, 1]). NumPy is HWC or NHWC,
-        torch CHW or NCHW. An alpha channel is kept, and what it hides lends no colour (the model sees it).
+    image : array, tensor, PIL image, path, bytes of a file, or a list or tuple of these
+        Grey, RGB or RGBA; uint8, uint16, or floats display-referred in [0, 1]. NumPy is HWC or NHWC, torch CHW or NCHW.
+        An alpha channel is kept, and what it hides lends no colour (the model sees it). A PIL image is turned upright
+        as its EXIF orientation says.
     mode : {"bokeh", "gaussian"}
-        A disk with glowing highlights, or a gaussian.
-    radius : float
-        Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05].
+        A disk with glowing highlights, or a Gaussian.
+    radius : float or str
+        Radius of the disk, or sigma, as a fraction of the image diagonal, in (0, 0.05], or in pixels, such as
+        ``"12px"``, up to as much; by default 0.01.
     highlights : float, optional
         In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh in
         linear light, else 0.
     highlight_threshold : (float, float)
-        Linear luminance where that begins and where it is complete.
+        Linear luminance where that begins and where it is complete; by default 0.6 and 0.95.
     quality : {"high", "fast", "exact"}
-        ``high`` is within 2/255 of ``exact`` (0.1/255 for gaussian), ``exact`` works at full resolution.
+        ``high`` is within 2/255 of ``exact`` (0.1/255 for the Gaussian), ``exact`` works at full resolution.
     linear_light : bool
         Blur and blend in linear light; False: in the values as they are.
     object_to_keep, negative_prompt : str, optional
@@ -67,7 +69,7 @@ def blur_background(
         What becomes of a picture whose mask, or matte, reaches 1/2 nowhere: all of it is background, it stays as it
         is, or `NoSubject` is raised (which waits for a GPU).
     mask : array (h, w) or (n, h, w), PIL image, or list, optional
-        A ready matte: bool, uint8 or float in [0, 1], of any resolution. Then no model is loaded.
+        A ready matte: bool, uint8, uint16 or float in [0, 1], of any resolution. Then no model is loaded.
     refine : {"auto", True, False}
         Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
     layout : {"HW", "HWC", "CHW", "NHWC", "NCHW"}, optional
@@ -81,7 +83,8 @@ def blur_background(
     Returns
     -------
     same kind, shape, dtype and layout as ``image``
-        With ``details`` a pair of it and a `Finding`, or a list of these for a batch or list.
+        Of a path a NumPy array; of a file's bytes the bytes of a file in the same format, or in PNG where that has no
+        room for transparency. With ``details`` a pair of it and a `Finding`, or a list of these for a batch or list.
 
     Raises
     ------
@@ -91,6 +94,21 @@ def blur_background(
         A `ModelUnavailable`: nothing here understands the words.
     NoSubject
         Only with ``on_no_subject="error"``.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> import numpy as np
+    >>> image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    >>> subject = np.zeros((40, 60), bool)
+    >>> subject[10:30, 20:40] = True
+    >>> blurred = gpublur.blur_background(image, radius=0.05, mask=subject)
+    >>> blurred.shape, blurred.dtype
+    ((40, 60, 3), dtype('uint8'))
+    >>> bool((blurred == image)[subject].all())
+    True
+    >>> bool(blurred[~subject].std() < image[~subject].std() / 2)
+    True
     """
     return warm(device, model).blur_background(
         image, mode, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
@@ -126,6 +144,19 @@ def remove_background(
     -------
     RGBA with straight alpha, or RGB where ``color`` is given; kind, dtype and layout of ``image``
         With ``details`` a pair, as there.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> import numpy as np
+    >>> image = np.full((40, 60, 3), 200, np.uint8)
+    >>> subject = np.zeros((40, 60), bool)
+    >>> subject[10:30, 20:40] = True
+    >>> cut = gpublur.remove_background(image, mask=subject)
+    >>> cut.shape, cut[20, 30].tolist(), int(cut[0, 0, 3])
+    ((40, 60, 4), [200, 200, 200, 255], 0)
+    >>> gpublur.remove_background(image, "#C5C6FF", mask=subject)[0, 0].tolist()
+    [197, 198, 255]
     """
     return warm(device, model).remove_background(
         image, color, object_to_keep=object_to_keep, negative_prompt=negative_prompt, on_no_subject=on_no_subject,
@@ -148,6 +179,16 @@ def segment(
     """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; PIL: mode L.
 
     See `blur_background` for the arguments.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> import numpy as np
+    >>> matte, found = gpublur.segment(np.full((40, 60, 3), 200, np.uint8), details=True)  # nothing to be found
+    >>> matte.shape, matte.dtype, bool(matte.max() < 0.5)
+    ((40, 60), dtype('float32'), True)
+    >>> found.share < 0.01
+    True
     """
     return warm(device, model).segment(
         image, object_to_keep=object_to_keep, negative_prompt=negative_prompt, on_no_subject=on_no_subject,
@@ -164,9 +205,20 @@ def gaussian_blur(
     layout: str | None = None,
     device: str = "auto",
 ) -> Any:
-    """Blur the whole picture with a gaussian of sigma ``radius`` times the diagonal, by default in display values.
+    """Blur the whole picture with a Gaussian of sigma ``radius`` times the diagonal, by default in display values.
 
     Outside the frame nothing is assumed: near its edges the weights that remain are scaled up. See `blur_background`.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> import numpy as np
+    >>> image = np.zeros((41, 61), np.float32)
+    >>> image[20, 30] = 1
+    >>> blurred = gpublur.gaussian_blur(image, radius=0.05)
+    >>> sigma = 0.05 * np.hypot(41, 61)
+    >>> round(float(blurred.max() * 2 * np.pi * sigma**2), 3)  # the height of a Gaussian
+    1.0
     """
     return warm(device, "general").gaussian_blur(
         image, radius, quality=quality, linear_light=linear_light, layout=layout
@@ -184,7 +236,19 @@ def bokeh_blur(
     layout: str | None = None,
     device: str = "auto",
 ) -> Any:
-    """Blur the whole picture with a disk of ``radius`` times the diagonal, in linear light. See `blur_background`."""
+    """Blur the whole picture with a disk of ``radius`` times the diagonal, in linear light. See `blur_background`.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> import numpy as np
+    >>> image = np.zeros((41, 61), np.float32)
+    >>> image[20, 30] = 1
+    >>> blurred = gpublur.bokeh_blur(image, radius=0.05, linear_light=False)
+    >>> radius = 0.05 * np.hypot(41, 61)
+    >>> round(float(blurred.max() * np.pi * radius**2), 3)  # a flat disk
+    1.0
+    """
     return warm(device, "general").bokeh_blur(
         image, radius, highlights=highlights, highlight_threshold=highlight_threshold, quality=quality,
         linear_light=linear_light, layout=layout,
@@ -217,6 +281,19 @@ def apply(
     ------
     NoSubject
         The background is to be removed, or the picture clipped, and there is no subject.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> import numpy as np
+    >>> image = np.full((40, 60, 3), 200, np.uint8)
+    >>> subject = np.zeros((40, 60), bool)
+    >>> subject[10:30, 20:40] = True
+    >>> gpublur.apply(image, gpublur.Edit(remove=True, color="white", clip=True), mask=subject).shape
+    (20, 20, 3)
+    >>> fit = gpublur.Resize(100, 50, fit="canvas")
+    >>> gpublur.apply(image, gpublur.Edit(remove=True, clip=True, resize=fit), mask=subject).shape
+    (50, 100, 4)
     """
     model = execute.model_for(edit, model)
     return execute.apply(warm(device, model), image, edit, mask=mask, layout=layout, details=details)

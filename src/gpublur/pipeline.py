@@ -89,6 +89,15 @@ def process(
         Arguments out of range, at once.
     DeviceUnavailable, ModelUnavailable
         While results are taken: these end the run, for no other picture would be spared.
+
+    Examples
+    --------
+    >>> import gpublur
+    >>> photo = codec.encode(codec.Photo(np.zeros((40, 60, 3), np.uint8)))
+    >>> for source, data, error in gpublur.process([photo, b"nothing"], gpublur.gaussian_blur, format="WEBP"):
+    ...     print(error or codec.decode(data).format)
+    WEBP
+    picture: is not a picture that can be read (JPEG, PNG, WEBP, TIFF, AVIF, BMP, GIF)
     """
     if format is not None:
         format = codec.written(format, alpha=False)

@@ -1,0 +1,29 @@
+"""Blur the background of every photo in a folder: python blur_folder.py PHOTOS BLURRED.
+
+Photos are decoded, blurred and encoded at the same time, in bounded memory; one unreadable file does not stop the rest.
+"""
+
+import sys
+from pathlib import Path
+
+import gpublur
+from gpublur import codec
+
+
+def main(photos: Path, blurred: Path) -> int:
+    """Write the blurred photos and return how many could not be read."""
+    blurred.mkdir(parents=True, exist_ok=True)
+    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in codec.SUFFIXES)
+    editor, failed = gpublur.Editor(), 0
+    for source, data, error in gpublur.process(files, lambda pixels: editor.blur_background(pixels, radius=0.02)):
+        if error:
+            print(error, file=sys.stderr)
+            failed += 1
+        else:
+            (blurred / source.name).write_bytes(data)
+    print(f"{len(files) - failed} of {len(files)} photos blurred")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(Path(sys.argv[1]), Path(sys.argv[2]))))
