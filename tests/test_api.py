@@ -275,8 +275,8 @@ def test_refused_words(name, argument, values, allowed):
 
 
 def test_refused_pictures_and_masks_keep_their_names():
-    with pytest.raises(InvalidArgument, match="image has dtype float64"):
-        gpublur.bokeh_blur(PHOTO / 255)
+    with pytest.raises(InvalidArgument, match="image has dtype int64"):
+        gpublur.bokeh_blur(PHOTO.astype(np.int64))
     with pytest.raises(InvalidArgument, match=r"image\[1\] has 2 channels"):
         gpublur.segment([PHOTO, PHOTO[..., :2]], model=brightness)
     assert "mask is 60 x 20" in refused(InvalidArgument, "blur_background", mask=MASK[:20])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpublur import framing
+from gpublur import arrays, framing
 from gpublur.edit import BlurSpec, Edit, InvalidArgument, NoSubject, Resize, Subject, paint
 
 
@@ -108,7 +108,7 @@ def test_bounds():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_paint_behind_is_linear_light(dtype):
-    top = framing.top_of(np.dtype(dtype))
+    top = arrays.max_value(dtype)
     grey = np.full((1, 3, 4), 0.5)
     grey[0, :, 3] = 0, 0.5, 1
     pixels = framing.stored(grey, np.dtype(dtype))
@@ -126,7 +126,7 @@ def test_paint_behind_is_linear_light(dtype):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_draw_keeps_hidden_colours_hidden(dtype):
-    top = framing.top_of(np.dtype(dtype))
+    top = arrays.max_value(dtype)
     pixels = np.zeros((8, 8, 4), dtype)
     pixels[:, :4] = (0, top, 0, top)
     pixels[:, 4:] = (top, 0, 0, 0)  # red that nobody may see

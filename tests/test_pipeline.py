@@ -88,7 +88,7 @@ def test_no_more_is_begun_than_may_wait(ordered):
         assert len(taken) <= given + 2 + 3
     outcomes.close()
     assert len(taken) < 30
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpublur")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("gpublur_")]
 
 
 def test_one_failure_does_not_stop_the_rest():

@@ -229,7 +229,7 @@ def test_saved_weights_answer_as_the_network_that_learnt(encoders, tmp_path):
     photo = np.random.default_rng(1).random((320, 320, 3), np.float32)
     with torch.inference_mode():
         wanted = network.enlarged(network.answer(model, torch.from_numpy(photo).permute(2, 0, 1)[None]))[0]
-        found = segmenter.model((torch.from_numpy(photo).permute(2, 0, 1)[None] - 0.5) / 0.5)[0]
+        found = segmenter.runtime.module((torch.from_numpy(photo).permute(2, 0, 1)[None] - 0.5) / 0.5)[0]
     assert wanted.std() > 0.01
     torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.01)  # the file has half precision
 
