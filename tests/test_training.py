@@ -64,6 +64,7 @@ def test_the_pack_holds_photos_masks_and_categories(packed):
     assert tuple(found[CATS][middle, middle]) == (220, 40, 40, 255)
     assert found[CATS][0, 0, 3] == 0
     assert [c for c, _ in evaluate.pictures(packed / "pack", {f"{CATS}_1"})] == [CATS]
+    assert [c for c, _ in evaluate.pictures(packed / "pack", {CATS})] == [CATS, CATS]
 
 
 def soft(side, grey):
@@ -282,20 +283,26 @@ def test_saved_weights_answer_as_the_network_that_learnt(encoders, tmp_path):
 
 
 def small(monkeypatch):
-    """Let pictures be small, and every step be kept."""
+    """Let pictures be small, kinds weigh the same, and every step be kept."""
     monkeypatch.setattr(batches.Batches, "draw", lambda self, n, side, i, draw=Batches.draw: draw(self, n, 64, i))
+    monkeypatch.setattr(batches.Batches, "balance", lambda self: torch.ones(len(KINDS)))
     monkeypatch.setattr(train, "SAVED", 1)
 
 
+def test_rare_kinds_weigh_more(packed):
+    weight = Batches(packed / "pack", set(), {"data": 1.0}, 0.2, seed=1).balance()
+    assert weight[KINDS.index("bottle")] > 2 * weight[0] > 0
+
+
 def training(packed, out, pictures, *more):
-    arguments = ("--share", "data=1", "--pictures", pictures, "--batch", 4, "--threads", 1, *more)
+    arguments = ("--share", "data=1", "--pictures", pictures, "--batch", 2, "--threads", 1, *more)
     return run(train.main, packed / "pack", out, *arguments)
 
 
 def test_training_ends_with_weights_that_load(packed, monkeypatch):
     small(monkeypatch)
-    said = training(packed, packed / "out", 24, "--val", packed / "pack")
-    assert "seen 24" in said
+    said = training(packed, packed / "out", 8, "--val", packed / "pack")
+    assert "seen 8" in said
     assert "animal" in said
     config = json.loads((packed / "out" / "general.json").read_text())
     assert config["categories"] == list(CATEGORIES)
@@ -317,7 +324,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(packed, tmp_path, monke
     torch.manual_seed(0)
     network.save(network.build(), tmp_path)
     init = ("--init", tmp_path / "general.safetensors")
-    training(packed, tmp_path / "whole", 12, *init)
+    training(packed, tmp_path / "whole", 6, *init)
 
     def stop(step):
         if step == 2:
@@ -328,8 +335,8 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(packed, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(torch, "manual_seed", stop)
         with pytest.raises(Stopped):
-            training(packed, tmp_path / "stopped", 12, *init)
-    assert "goes on after step 2" in training(packed, tmp_path / "stopped", 12, *init)
+            training(packed, tmp_path / "stopped", 6, *init)
+    assert "goes on after step 2" in training(packed, tmp_path / "stopped", 6, *init)
     whole, stopped, before = (load_file(tmp_path / name / "general.safetensors") for name in ("whole", "stopped", "."))
     assert any((value != before[name]).any() for name, value in whole.items())
     for name, value in whole.items():
