@@ -150,7 +150,7 @@ class Batches:
 
     def balance(self) -> torch.Tensor:
         """Return what a pixel of each kind is to weigh, (21,): the less often it is drawn, the more; 1 on average."""
-        share = sum(self.draw(32, 64, number).kinds.mean((0, 2, 3)) for number in range(16)) / 16
+        share = sum(self.draw(32, 64, number).kinds.mean((0, 2, 3)) for number in range(8)) / 8
         weight = share.clamp_min(1e-4) ** -0.5
         return weight / (weight * share).sum()
 
