@@ -1,6 +1,7 @@
 """The scripts that make the default weights: from a folder of photos and masks to a file that `load` reads."""
 
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ smp = pytest.importorskip("segmentation_models_pytorch")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from gpublur.segmentation import load  # noqa: E402
-from training import average, batches, evaluate, network, pack, scenes, train  # noqa: E402
+from training import average, batches, evaluate, network, pack, scenes, teach, train  # noqa: E402
 from training.batches import Batches, Layer, beside, over  # noqa: E402
 from training.kinds import CATEGORIES, GRID, KINDS, is_product, kind_of  # noqa: E402
 
@@ -64,10 +65,58 @@ def test_the_pack_holds_photos_masks_and_categories(packed):
     assert tuple(found[CATS][middle, middle]) == (220, 40, 40, 255)
     assert found[CATS][0, 0, 3] == 0
     assert [c for c, _ in evaluate.pictures(packed / "pack", {f"{CATS}_1"})] == [CATS]
+    assert [c for c, _ in evaluate.pictures(packed / "pack", {CATS})] == [CATS, CATS]
+
+
+def soft(side, grey):
+    """A mask of a square, of which a part is grey."""
+    mask = np.zeros((60, 60), np.uint8)
+    mask[:side, :side] = 255
+    mask[: round(side * grey), :side] = 120
+    return mask
+
+
+def test_a_teachers_masks_win_where_it_is_sure(packed, tmp_path):
+    for stem, mask in {f"{CATS}_0": soft(30, 0.1), f"{CATS}_1": soft(30, 0.9), f"{BOTTLES}_0": soft(0, 0)}.items():
+        Image.fromarray(mask).save(tmp_path / f"{stem}.png")
+    said = run(pack.main, tmp_path / "pack", packed / "data", "--masks", tmp_path)
+    assert "data: 4 photos; left out: no mask 0, teacher in doubt 2" in said
+    rows = json.loads((tmp_path / "pack" / "rows.json").read_text())
+    assert [row["stem"] for row in rows] == [f"{CATS}_0", f"{BOTTLES}_1", "noise_0", "noise_1"]
+    masks = np.load(tmp_path / "pack" / "pixels.npy")[..., 3]
+    assert masks[0, pack.SIDE // 4, pack.SIDE // 4] == 255
+    assert masks[0, 0, 0] == 120
+    assert not masks[0, pack.SIDE // 2 + 9 :].any()  # its own mask is a disk in the middle
+
+
+def test_the_same_number_is_the_same_batch(packed):
+    same = [Batches(packed / "pack", set(), {"data": 1.0}, 0.2, seed=1).draw(4, 64, i) for i in (3, 3, 4)]
+    for first, second in zip(same[0], same[1], strict=True):
+        assert (first == second).all()
+    assert (same[0].photos != same[2].photos).any()
+
+
+def test_a_folder_without_photos_is_refused(packed):
+    with pytest.raises(ClickException, match="no photo of folder 'pool' to draw from"):
+        Batches(packed / "pack", set(), {"pool": 1.0}, 0.2, seed=1)
+
+
+def test_kinds_are_those_of_given_weights(packed, tmp_path):
+    torch.manual_seed(0)
+    model = network.build().eval()
+    torch.nn.init.constant_(model.segmentation_head[0].bias, 0)
+    model.segmentation_head[0].bias.data[len(CATEGORIES) + KINDS.index("dog")] = 20
+    network.save(model, tmp_path)
+    shutil.copytree(packed / "pack", tmp_path / "pack")
+    run(teach.main, tmp_path / "pack", tmp_path / "general.safetensors")
+    taught = np.load(tmp_path / "pack" / "kinds.npy")
+    assert taught.shape == (6, GRID, GRID, len(KINDS))
+    assert (taught.argmax(-1) == KINDS.index("dog")).all()
+    assert taught[..., KINDS.index("dog")].min() > 250
 
 
 def drawn(packed, n=24, side=64):
-    return Batches(packed / "pack", set(), {"data": 1.0}, 0.2, seed=1).draw(n, side)
+    return Batches(packed / "pack", set(), {"data": 1.0}, 0.2, seed=1).draw(n, side, 0)
 
 
 def test_answers_of_a_batch_agree_with_each_other(packed):
@@ -88,9 +137,9 @@ def test_answers_of_a_batch_agree_with_each_other(packed):
     assert answers.weights[:, 1].min() == 0  # whether a cat alone is a product is not
 
 
-def test_pictures_left_out_are_never_drawn(packed):
-    kept = {f"{CATS}_{i}" for i in range(2)}
-    answers = Batches(packed / "pack", kept, {"data": 1.0}, 0.2, seed=1).draw(24, 64)
+@pytest.mark.parametrize("kept", [{f"{CATS}_{i}" for i in range(2)}, {CATS}])
+def test_pictures_left_out_are_never_drawn(packed, kept):
+    answers = Batches(packed / "pack", kept, {"data": 1.0}, 0.2, seed=1).draw(24, 64, 0)
     subject, product = answers.masks[:, 0], answers.masks[:, 1]
     assert (product >= subject - 1e-5).all()  # only bottles are left
 
@@ -234,11 +283,27 @@ def test_saved_weights_answer_as_the_network_that_learnt(encoders, tmp_path):
     torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.01)  # the file has half precision
 
 
+def small(monkeypatch):
+    """Let pictures be small, kinds weigh the same, and every step be kept."""
+    monkeypatch.setattr(batches.Batches, "draw", lambda self, n, side, i, draw=Batches.draw: draw(self, n, 64, i))
+    monkeypatch.setattr(batches.Batches, "balance", lambda self: torch.ones(len(KINDS)))
+    monkeypatch.setattr(train, "SAVED", 1)
+
+
+def test_rare_kinds_weigh_more(packed):
+    weight = Batches(packed / "pack", set(), {"data": 1.0}, 0.2, seed=1).balance()
+    assert weight[KINDS.index("bottle")] > weight[0] > weight[KINDS.index("cat")] > 0
+
+
+def training(packed, out, pictures, *more):
+    arguments = ("--share", "data=1", "--pictures", pictures, "--batch", 2, "--threads", 1, *more)
+    return run(train.main, packed / "pack", out, *arguments)
+
+
 def test_training_ends_with_weights_that_load(packed, monkeypatch):
-    monkeypatch.setattr(batches.Batches, "draw", lambda self, n, side, draw=Batches.draw: draw(self, n, 64))
-    command = (train.main, packed / "pack", packed / "out", "--share", "data=1", "--minutes", 0.1, "--batch", 4)
-    said = run(*command, "--val", packed / "pack", "--threads", 1)
-    assert "seen" in said
+    small(monkeypatch)
+    said = training(packed, packed / "out", 8, "--val", packed / "pack")
+    assert "seen 8" in said
     assert "animal" in said
     config = json.loads((packed / "out" / "general.json").read_text())
     assert config["categories"] == list(CATEGORIES)
@@ -249,6 +314,34 @@ def test_training_ends_with_weights_that_load(packed, monkeypatch):
     assert mask.shape == (320, 320)
     assert mask.min() >= 0
     assert mask.max() <= 1
+
+
+class Stopped(Exception):
+    """Stands for a machine that is switched off."""
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(packed, tmp_path, monkeypatch):
+    small(monkeypatch)
+    torch.manual_seed(0)
+    network.save(network.build(), tmp_path)
+    init = ("--init", tmp_path / "general.safetensors")
+    training(packed, tmp_path / "whole", 6, *init)
+
+    def stop(step):
+        if step == 2:
+            raise Stopped
+        seed(step)
+
+    seed = torch.manual_seed
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "manual_seed", stop)
+        with pytest.raises(Stopped):
+            training(packed, tmp_path / "stopped", 6, *init)
+    assert "goes on after step 2" in training(packed, tmp_path / "stopped", 6, *init)
+    whole, stopped, before = (load_file(tmp_path / name / "general.safetensors") for name in ("whole", "stopped", "."))
+    assert any((value != before[name]).any() for name, value in whole.items())
+    for name, value in whole.items():
+        torch.testing.assert_close(stopped[name], value, rtol=0, atol=0)
 
 
 @pytest.fixture

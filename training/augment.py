@@ -35,8 +35,11 @@ def feathered(alpha: torch.Tensor) -> torch.Tensor:
 
 
 def camera(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Exposure, colour, contrast, defocus, noise, JPEG: each picture of (n, 3, S, S) in [0, 1] gets its own mixture."""
+    """Colour, contrast, exposure, defocus, noise, JPEG: each picture of (n, 3, S, S) in [0, 1] gets its own mixture."""
     n = len(rgb)
+
+    def some(share: float) -> torch.Tensor:
+        return torch.from_numpy(rng.random((n, 1, 1, 1)) < share)
 
     def draw(spread: float, *shape: int) -> torch.Tensor:
         return torch.from_numpy(np.exp(rng.normal(0, spread, (n, *shape))).astype(np.float32))
@@ -46,15 +49,20 @@ def camera(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     mean = rgb.mean((1, 2, 3), keepdim=True)
     rgb = mean + (rgb - mean) * draw(0.2, 1, 1, 1)
     grey = rgb.mean(1, keepdim=True)
-    saturation = draw(0.35, 1, 1, 1) * torch.from_numpy(rng.random((n, 1, 1, 1)) > 0.06)
-    rgb = (grey + (rgb - grey) * saturation.float()).clamp(0, 1)
+    rgb = (grey + (rgb - grey) * draw(0.35, 1, 1, 1) * ~some(0.06)).clamp(0, 1)
+    rgb = torch.where(some(0.2), rgb * draw(0.15, 3, 1, 1), rgb)  # light of a colour
+    light = rng.uniform(
+        math.log(0.03), 0, (n, 1, 1, 1)
+    )  # underexposed: the pixels' values go with the root of the light
+    rgb = torch.where(some(0.25), rgb * torch.from_numpy(np.exp(light / 2.2).astype(np.float32)), rgb).clamp(0, 1)
     out = []
     for picture in rgb:
         if rng.random() < 0.25:  # lost detail: small originals, defocus
             small = F.interpolate(picture[None], scale_factor=float(rng.uniform(0.25, 0.8)), mode="area")
             picture = F.interpolate(small, picture.shape[1:], mode="bilinear")[0]
         if rng.random() < 0.3:
-            picture = picture + torch.randn(picture.shape) * float(rng.uniform(0.005, 0.06))
+            spread = rng.uniform(0.005, 0.06) * float(picture.max())  # what is left of the light stands out
+            picture = picture + torch.from_numpy(rng.normal(0, spread, picture.shape).astype(np.float32))
         if rng.random() < 0.25:
             buffer = io.BytesIO()
             pixels = (picture.clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()

@@ -3,10 +3,11 @@
 import json
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import click
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,10 +16,10 @@ from . import augment
 from .kinds import KINDS, VEHICLES, is_product, kind_of
 
 STRIDE = 4  # of the network's own grid, on which kinds are compared
-UNSURE = 0.5  # share of "background" where the manifest knows that a subject is none of the kinds
 MINOR = 0.6  # of the subject's area: a thing smaller than this beside it is no subject
 HELD = 0.25  # of its own area before the subject: such a thing is held, and belongs to it
-AROUND = 9  # cells of STRIDE pixels around a subject in which the teacher's spill of its kind is taken for background
+MOVED = 0.35  # of the pictures: their subjects get another background
+PAIRED = 0.35  # of the pictures: they get a second subject
 
 
 class Answers(NamedTuple):
@@ -78,14 +79,14 @@ def put(layer: Layer, which: np.ndarray, pictures: Layer) -> None:
 
 
 class Batches:
-    """Draw augmented batches: folders by share, categories within a folder by the root of their number.
+    """Draw augmented batches, folders by share; the same number is always the same batch.
 
     Parameters
     ----------
     pack : Path
         As `training.pack` and `training.teach` write it.
     without : set of str
-        Stems that are kept for checking.
+        Stems and categories that are kept for checking.
     shares : dict
         How often each folder of the pack is drawn.
     negatives : float
@@ -96,20 +97,19 @@ class Batches:
         self.pixels = np.load(pack / "pixels.npy", mmap_mode="r")
         self.taught = np.load(pack / "kinds.npy", mmap_mode="r")
         self.rows = json.loads((pack / "rows.json").read_text())
-        self.rng = np.random.default_rng(seed)
-        use = [row["stem"] not in without for row in self.rows]
+        self.seed = seed
+        use = [without.isdisjoint((row["stem"], row["category"])) for row in self.rows]
         empty = [row["category"] == "background" for row in self.rows]
         self.scenes = np.flatnonzero(np.logical_and(use, empty))
         weights = np.zeros(len(self.rows))
         for folder, share in shares.items():
             mine = [i for i, row in enumerate(self.rows) if use[i] and not empty[i] and row["folder"] == folder]
-            group = [self.rows[i]["category"].split("-")[0] for i in mine]
-            weight = np.array([group.count(name) ** -0.5 for name in group])
-            weights[mine] = share * weight / weight.sum()
+            if not mine:
+                raise click.ClickException(f"no photo of folder {folder!r} to draw from in {pack}")
+            weights[mine] = share / len(mine)
         weights *= (1 - negatives) / weights.sum()
         weights[self.scenes] = negatives / len(self.scenes)
         self.weights = weights
-        self.plain = np.array([row["folder"] != "train" for row in self.rows])
         self.kind = [kind_of(row["category"]) for row in self.rows]
         self.product = np.array([is_product(row["category"]) for row in self.rows])
         self.empty = np.array(empty)
@@ -121,9 +121,17 @@ class Batches:
         )
         self.others = (filled / filled.sum() + named / max(named.sum(), 1e-9)) / (2 if named.any() else 1)
 
-    def layer(self, index: np.ndarray, side: int, zoom: tuple[float, float], shift: float, outside: str) -> Layer:
+    def layer(
+        self,
+        index: np.ndarray,
+        side: int,
+        rng: np.random.Generator,
+        zoom: tuple[float, float],
+        shift: float,
+        outside: str,
+    ) -> Layer:
         """Return pictures of the pack, moved about, with what is known of them."""
-        n, rng = len(index), self.rng
+        n = len(index)
         grid = augment.places(n, side, rng, zoom, shift)
         pixels = torch.from_numpy(self.pixels[index]).permute(0, 3, 1, 2).float() / 255
         moved = augment.sample(pixels, grid, outside)
@@ -131,45 +139,35 @@ class Batches:
         taught = torch.from_numpy(self.taught[index]).permute(0, 3, 1, 2).float() / 255
         coarse = grid.view(n, side // STRIDE, STRIDE, side // STRIDE, STRIDE, 2).mean((2, 4))
         kinds = augment.sample(taught, coarse, outside)
-        small = F.avg_pool2d(mask, STRIDE)
-        near = F.max_pool2d(small, 2 * AROUND + 1, 1, AROUND) > 0
-        for i, row in enumerate(index):
-            kind, there = self.kind[row], small[i]
-            if kind is None:
-                if self.product[row] or self.empty[row]:  # nothing, or a thing that is none of the kinds
-                    none = UNSURE * (1 if self.empty[row] else there)
-                    kinds[i] *= 1 - none
-                    kinds[i, :1] += none
-                continue
-            spill = kinds[i, kind] * near[i, 0]
-            kinds[i, 0] += spill
-            kinds[i, kind] -= spill
-            kinds[i] *= 1 - there
-            kinds[i, kind] += there[0]
+        for i, there in enumerate(F.avg_pool2d(mask, STRIDE)):
+            kind = self.kind[index[i]]
+            if kind is not None:
+                kinds[i] *= 1 - there
+                kinds[i, kind] += there[0]
         product = mask * torch.from_numpy(self.product[index]).view(n, 1, 1, 1)
         known = 1 - mask * torch.from_numpy(~self.product[index]).view(n, 1, 1, 1)
         return Layer(moved[:, :3], mask, product, known, kinds / kinds.sum(1, keepdim=True).clamp_min(1e-3))
 
     def balance(self) -> torch.Tensor:
         """Return what a pixel of each kind is to weigh, (21,): the less often it is drawn, the more; 1 on average."""
-        share = sum(self.draw(32, 64).kinds.mean((0, 2, 3)) for _ in range(16)) / 16
+        share = sum(self.draw(32, 64, number).kinds.mean((0, 2, 3)) for number in range(8)) / 8
         weight = share.clamp_min(1e-4) ** -0.5
         return weight / (weight * share).sum()
 
-    def draw(self, n: int, side: int) -> Answers:
-        """Return n pictures, augmented."""
-        rng = self.rng
+    def draw(self, n: int, side: int, number: int) -> Answers:
+        """Return n pictures, augmented: the batch of that number."""
+        rng = np.random.default_rng((self.seed, number))
         index = rng.choice(len(self.weights), n, p=self.weights)
-        layer = self.layer(index, side, (0.6, 1.05), 0.05, "reflection")
-        moved = np.flatnonzero(rng.random(n) < np.where(self.plain[index], 0.55, 0.35))
+        layer = self.layer(index, side, rng, (0.55, 1.05), 0.05, "reflection")
+        moved = np.flatnonzero(rng.random(n) < MOVED)
         if len(moved):  # only these may be small: past its frame a photo would repeat its subject
-            subjects = self.layer(index[moved], side, (0.65, 2.0), 0.3, "zeros")
-            scenes = self.layer(rng.choice(self.scenes, len(moved)), side, (0.35, 1.0), 0.1, "reflection")
+            subjects = self.layer(index[moved], side, rng, (0.65, 2.0), 0.3, "zeros")
+            scenes = self.layer(rng.choice(self.scenes, len(moved)), side, rng, (0.35, 1.0), 0.1, "reflection")
             put(layer, moved, over(subjects, scenes))
-        paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0.0, 0.35))
+        paired = np.flatnonzero(rng.random(n) < np.where(self.empty[index], 0, PAIRED))
         if len(paired):  # two subjects: one small and anywhere, before the other or behind it
             other = rng.choice(len(self.weights), len(paired), p=self.others)
-            others = self.layer(other, side, (1.1, 3.0), 0.7, "zeros")
+            others = self.layer(other, side, rng, (1.1, 3.0), 0.7, "zeros")
             first = pick(layer, paired)
             behind = torch.from_numpy(rng.random((len(paired), 1, 1, 1)) < 0.6)
             others = others._replace(mask=torch.where(behind, others.mask * (1 - first.mask), others.mask))
@@ -185,15 +183,16 @@ class Batches:
         weights = (1 + edge) * torch.cat([torch.ones_like(known), 0.5 * known, 0.5 * torch.ones_like(known)], 1)
         return Answers(augment.camera(layer.rgb, rng), masks, weights, layer.kinds)
 
-    def stream(self, n: int, sides: Iterator[int]) -> Iterator[Answers]:
-        """Yield batches that a thread prepares while the last one is learnt from."""
-        ready: queue.Queue[Answers] = queue.Queue(3)
+    def stream(self, n: int, sides: Iterable[tuple[int, int]]) -> Iterator[Answers]:
+        """Yield a batch for each number and side; a thread prepares it while the last one is learnt from."""
+        ready: queue.Queue[Answers | None] = queue.Queue(3)
 
         def work() -> None:
             torch.set_num_threads(1)
-            for side in sides:
-                ready.put(self.draw(n, side))
+            for number, side in sides:
+                ready.put(self.draw(n, side, number))
+            ready.put(None)
 
         threading.Thread(target=work, daemon=True).start()
-        while True:
-            yield ready.get()
+        while (answers := ready.get()) is not None:
+            yield answers

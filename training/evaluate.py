@@ -1,6 +1,6 @@
 """Measure a model as users run it, on packed photos and masks.
 
-    python -m training.evaluate WEIGHTS.safetensors PACK [--only STEMS] [--scenes N]
+    python -m training.evaluate WEIGHTS.safetensors PACK [--only NAMES] [--scenes N]
 
 For each group of categories: mean IoU at threshold 0.5, mean absolute error, boundary F (edges within 0.75 % of the
 diagonal of each other); for pictures without a subject the share that is taken for one. Then how far
@@ -30,10 +30,10 @@ SIXTHS = 6
 
 
 def pictures(pack: Path, only: set[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield category and pixels (S, S, 4) uint8 of each picture of a pack, or of those with the given stems."""
+    """Yield category and pixels (S, S, 4) uint8 of each picture of a pack, or of given stems or categories."""
     pixels = np.load(pack / "pixels.npy", mmap_mode="r")
     for i, row in enumerate(json.loads((pack / "rows.json").read_text())):
-        if only is None or row["stem"] in only:
+        if only is None or not only.isdisjoint((row["stem"], row["category"])):
             yield row["category"], np.array(pixels[i])
 
 
@@ -93,18 +93,18 @@ def reliability(told: list[float], true: list[float]) -> tuple[float, list[tuple
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, path_type=Path))
 @click.argument("packs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--only", type=click.Path(exists=True, path_type=Path), help="A list of stems.")
+@click.option("--only", type=click.Path(exists=True, path_type=Path), help="A list of stems and categories.")
 @click.option("--scenes", default=0, help="How many scenes of two subjects, from all packs.")
 def main(weights: Path, packs: tuple[Path, ...], only: Path | None, scenes: int) -> None:
     """Print what WEIGHTS reach on PACKS."""
     torch.set_num_threads(1)
     segmenter = load(weights)
-    stems = set(only.read_text().split()) if only else None
+    names = set(only.read_text().split()) if only else None
     everything: list[tuple[str, np.ndarray]] = []
     told, true = [], []
     for pack in packs:
         group: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-        mine = list(pictures(pack, stems if len(packs) == 1 or pack == packs[-1] else None))
+        mine = list(pictures(pack, names if len(packs) == 1 or pack == packs[-1] else None))
         everything += mine
         for category, pixels in mine:
             mask = segmenter(pixels[..., :3])

@@ -78,6 +78,7 @@ def enlarged(logits: torch.Tensor) -> torch.Tensor:
 def loss_of(logits: torch.Tensor, answers: Answers, balance: torch.Tensor) -> torch.Tensor:
     """Cross-entropies of masks and kinds, and of each mask one minus the soft intersection over union.
 
+    The union counts p^2 + t^2 - pt, so that a soft target is best met by itself, not by the next of 0 and 1.
     ``balance`` weighs the kinds, see `Batches.balance`.
     """
     masks, kinds = logits[:, : len(CATEGORIES)].float(), logits[:, len(CATEGORIES) :].float()
@@ -86,7 +87,7 @@ def loss_of(logits: torch.Tensor, answers: Answers, balance: torch.Tensor) -> to
     entropy = F.binary_cross_entropy_with_logits(masks, target, weight=weight) * len(CATEGORIES)
     p = masks.sigmoid()
     both = (weight * p * target).sum((2, 3))
-    iou = (both + 16) / ((weight * (p + target - p * target)).sum((2, 3)) + 16)
+    iou = (both + 16) / ((weight * (p * p + target * target - p * target)).sum((2, 3)) + 16)
     named = -(balance.view(-1, 1, 1) * answers.kinds * kinds.log_softmax(1)).sum(1).mean()
     return entropy + ((1 - iou).mean(0) * torch.tensor([0.5, 0.25, 0.25])).sum() + 0.5 * named
 
