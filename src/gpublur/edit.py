@@ -170,7 +170,7 @@ def blur_radius(name: str, value: Any) -> float | str:
     try:
         return number(name, value, 0, MAX_RADIUS, above=True)
     except InvalidArgument as error:
-        meant = isinstance(value, Real) and not isinstance(value, bool) and float(value) >= 1
+        meant = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= 10_000
         hint = f"; {value} pixels are '{value}px'" if meant else ""
         raise InvalidArgument(f"{error} of the image diagonal, or pixels such as '12px'{hint}") from None
 
