@@ -26,7 +26,7 @@ from numba.misc.appdirs import AppDirs
 from ... import optics
 
 HERE = Path(__file__).parent
-SECONDS = 20  # of CPU, to compile what a first blur needs
+SECONDS = 25  # of CPU, to compile what a first blur needs with the model; 17 with a mask (docs/benchmarks.md)
 log = logging.getLogger("gpublur.loops")
 
 
