@@ -101,3 +101,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
     assert done.stdout == "0\n", done.stderr
+
+
+def test_the_model_reports_to_nobody(tmp_path):
+    """ONNX Runtime 1.32 keeps an identity for its reports in the user's cache, unless it is told not to report."""
+    code = f"import gpublur; print(gpublur.segment({str(DEMO)!r}, device='cpu').max())"
+    left_out = {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {k: v for k, v in os.environ.items() if k not in left_out} | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "1.0\n", done.stderr
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]

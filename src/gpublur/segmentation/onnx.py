@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -65,6 +66,8 @@ class Onnx:
             return self._sessions[threads]
 
     def _load(self, threads: int) -> Any:
+        # Unless told not to it reports its use to its makers (1.32), and keeps a file for that in the user's cache.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
