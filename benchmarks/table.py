@@ -32,16 +32,15 @@ def case(one: Record) -> tuple[Any, ...]:
     return one["job"], one["batch"], one["dtype"], one["megapixels"], one["radius"] or 0
 
 
-def lines(result: dict[str, Any], head: tuple[str, ...] = HEAD, jobs: Iterable[str] | None = None) -> Iterator[str]:
-    """Yield a table of some jobs, or all, with the columns of ``head``."""
+def lines(result: dict[str, Any], head: tuple[str, ...] = HEAD) -> Iterator[str]:
+    """Yield a table with the columns of ``head``."""
     found = records(result)
     ours = {case(one): one["median"] for one in found if one["who"] in OURS}
     yield row(head)
     yield row("---" if name in TEXT else "--:" for name in head)
     for one in found:
-        if jobs is None or one["job"] in jobs:
-            cells = dict(zip(HEAD, columns(one, ours.get(case(one))), strict=True))
-            yield row(cells[name] for name in head)
+        cells = dict(zip(HEAD, columns(one, ours.get(case(one))), strict=True))
+        yield row(cells[name] for name in head)
 
 
 def columns(one: Record, ours: float | None) -> Iterator[str]:

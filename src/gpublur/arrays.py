@@ -256,7 +256,7 @@ def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
         array = memory.cast(in_range(array, name) if memory is HOST else array, "float32")
         array = array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
     elif dtype == "uint16":
-        array = memory.cast(array, "float32") / 65535
+        array = memory.cast(array, "float32") / max_value(dtype)
     elif dtype != "uint8":
         raise InvalidArgument(f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]")
     (h, w), (height, width) = array.shape[-2:], picture.size
@@ -328,8 +328,8 @@ def file_pixels(source: str | os.PathLike[str] | bytes) -> tuple[NDArray[Any], C
     photo = codec.decode(source)
 
     def encoded(pixels: NDArray[Any]) -> bytes:
-        alpha = pixels.ndim == 3 and pixels.shape[2] == 4
-        return codec.encode(replace(photo, pixels=pixels), codec.fitting(photo.format, alpha=alpha))
+        result = replace(photo, pixels=pixels)
+        return codec.encode(result, codec.fitting(photo.format, alpha=result.alpha))
 
     return photo.pixels, encoded, lambda mask: codec.encode(codec.Photo(mask))
 

@@ -17,6 +17,7 @@ import click
 import numpy as np
 
 from . import __version__, batch, codec
+from .arrays import max_value
 from .batch import Job
 from .codec import Photo
 from .edit import (
@@ -496,7 +497,7 @@ def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
     if len(jobs) != 1:
         raise InvalidArgument(f"--mask {path}: goes with a single input, not with {len(jobs)}")
     pixels = codec.decode(path).pixels
-    matte = pixels / np.float32(np.iinfo(pixels.dtype).max)
+    matte = pixels / np.float32(max_value(pixels.dtype))
     if matte.ndim == 2:
         return matte
     cut_out = matte.shape[2] == 4 and matte[..., 3].min() < 1

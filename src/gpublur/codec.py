@@ -80,6 +80,11 @@ class Photo:
         if self.icc is not None and self.icc[16:20] != space:
             self.icc = None
 
+    @property
+    def alpha(self) -> bool:
+        """Whether the pixels have an alpha channel."""
+        return self.pixels.ndim == 3 and self.pixels.shape[2] == 4
+
 
 def format_of(path: Path) -> str:
     """Return the format that the suffix of ``path`` names, a key of `FORMATS`; else raise `InvalidArgument`."""
@@ -191,7 +196,7 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
     from PIL import Image
 
     pixels = photo.pixels
-    format = written(photo.format if format is None else format, alpha=pixels.ndim == 3 and pixels.shape[2] == 4)
+    format = written(photo.format if format is None else format, alpha=photo.alpha)
     options = {**FORMATS[format].options, "quality": int(number("quality", quality, 1, 100))}
     options |= {key: value for key, value in (("icc_profile", photo.icc), ("exif", photo.exif)) if value is not None}
     deep = pixels.dtype == np.uint16

@@ -108,8 +108,7 @@ def process(
         photo.pixels = work(photo.pixels)
         if not isinstance(photo.pixels, np.ndarray):
             raise InvalidArgument(f"work returned a {type(photo.pixels).__name__}, not an array of pixels")
-        alpha = photo.pixels.ndim == 3 and photo.pixels.shape[2] == 4
-        return codec.encode(photo, format or codec.fitting(photo.format, alpha=alpha), quality=quality)
+        return codec.encode(photo, format or codec.fitting(photo.format, alpha=photo.alpha), quality=quality)
 
     return overlap(sources, one, workers=workers, queue=queue, ordered=ordered, progress=progress)
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import optics
-from ..arrays import Picture
+from ..arrays import Picture, max_value
 from ..edit import BlurSpec
 from ..optics import BORDER, Plan, Spans, Taps
 from . import loops, matting
@@ -109,9 +109,8 @@ def values(source: loops.Light) -> NDArray[Any]:
 
 def light(picture: Picture, linear: bool) -> loops.Light:
     """Return the picture with the table that decodes it, to linear light or to display values."""
-    dtype = picture.pixels.dtype
-    top = np.iinfo(dtype).max if dtype.kind == "u" else 1
-    levels = 65536 if dtype.kind == "f" else top + 1
+    top = max_value(picture.dtype)
+    levels = top + 1 if top > 1 else 65536
     return loops.Light(
         memory(picture.pixels, picture.planar),
         *picture.size,
@@ -125,10 +124,7 @@ def light(picture: Picture, linear: bool) -> loops.Light:
 
 def ink(dtype: np.dtype[Any], linear: bool) -> loops.Ink:
     """Return how display values are stored as ``dtype``: integers are rounded."""
-    whole = dtype.kind == "u"
-    return loops.Ink(
-        linear, optics.ENCODE, np.float32(np.iinfo(dtype).max if whole else 1), np.float32(0.5 if whole else 0)
-    )
+    return loops.Ink(linear, optics.ENCODE, np.float32(max_value(dtype)), np.float32(0.5 if dtype.kind == "u" else 0))
 
 
 def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte:
@@ -151,7 +147,7 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     grid, to_mask = optics.sampling(height, width), optics.mask_place(mask.shape, (height, width))
     rows, columns = np.arange(grid.top, height, grid.step), np.arange(grid.left, width, grid.step)
     samples = pixels[grid.top :: grid.step, grid.left :: grid.step]
-    unit = np.float32(1 / 255 if mask.dtype == np.uint8 else 1)
+    unit = np.float32(1 / max_value(mask.dtype))
     rows, columns = to_mask[2] * rows + to_mask[3], to_mask[0] * columns + to_mask[1]
     alpha = matting.resample(mask, rows, columns)
     if refine:
@@ -266,17 +262,9 @@ def spans(spans: Spans, plan: Plan, of: Frames, band: Band) -> None:
     """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
     loops.prefix_rows(of.cells, *band.fresh)
     loops.span_rows(
-        of.cells,
-        spans.dy,
-        spans.half,
-        spans.weight,
-        spans.reach,
-        of.soft,
-        of.margin,
-        -BORDER,
-        plan.grid[0] + BORDER,
+        of.cells, spans.dy, spans.half, spans.weight, spans.reach, of.soft, of.margin, -BORDER, plan.grid[0] + BORDER,
         *band.soft,
-    )
+    )  # fmt: skip
 
 
 def composite(

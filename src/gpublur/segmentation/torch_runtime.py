@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ class TorchRuntime(Runtime):
     def run(self, photos: Array) -> Array:
         return as_given(self._channels(as_tensor(photos)).float())
 
+    @abstractmethod
     def _channels(self, photos: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Return the channels (n, channels, h, w) of normalised photos."""
 
 
 class Checkpoint(TorchRuntime):
