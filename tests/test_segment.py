@@ -6,10 +6,12 @@ import sys
 
 import numpy as np
 import pytest
+import reference
 
-from gpublur import arrays, segmentation
+from gpublur import arrays, backends, segmentation
 from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable
 from gpublur.segmentation import registry
+from gpublur.segmentation.exposure import even
 
 torch = pytest.importorskip("torch")
 smp = pytest.importorskip("segmentation_models_pytorch")
@@ -66,7 +68,7 @@ def weights(model, tmp_path_factory):
 
 def by_hand(model, photo, side=SIDE, mean=MEAN, std=STD):
     x = torch.from_numpy(photo).permute(2, 0, 1)[None].double() / 255
-    x = interpolate(x, (side, side), mode="bilinear", antialias=True)
+    x = torch.from_numpy(reference.even(interpolate(x, (side, side), mode="bilinear", antialias=True)))
     x = (x - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     with torch.inference_mode():
         p = model(x.float()).sigmoid()[0, 0]
@@ -113,6 +115,43 @@ def test_own_format_equals_the_model_run_by_hand(model, weights, photo):
     assert np.abs(mask - by_hand(model, photo)).max() < 0.02  # uint8 between the two passes of the resize
     exact = segmentation.load(str(weights))((photo / 255).astype(np.float32))
     assert np.abs(exact - by_hand(model, photo)).max() < 1e-4
+
+
+@pytest.mark.parametrize("light", [1, 0.5, 0.1, 0.03])
+def test_exposure_is_made_even(weights, photo, light):
+    """However dark a photo is, the network sees the same of it."""
+    segmenter, photo = segmentation.load(weights), (photo / 255).astype(np.float32)
+    assert np.abs(segmenter(photo * np.float32(light)) - segmenter(photo)).max() < 1e-3
+
+
+def test_a_lamp_leaves_the_rest_as_dark_as_noise_may_be():
+    photos = np.full((2, 3, 64, 64), 1e-3, np.float32)
+    photos[1, :, :16, :16] = 1  # a large lamp is white, and nothing can be brighter
+    photos[0, 0, 0, 0] = 1  # a spark
+    seen = even(photos)
+    np.testing.assert_allclose(seen, reference.even(photos), rtol=1e-6)
+    assert seen[0, 0, 5, 5] == np.float32(1e-3) / np.float32(0.02)
+    np.testing.assert_array_equal(seen[1], photos[1])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("layout", ["HWC", "CHW"])
+def test_what_is_transparent_has_no_colour(weights, photo, dtype, layout):
+    """Invisible colours do not count: a transparent picture looks as it does before grey."""
+    top = arrays.max_value(dtype)
+    alpha = np.zeros((*photo.shape[:2], 1))
+    alpha[40:200, 60:300], alpha[80:160, 100:200] = 0.4, 1
+    segmenter = segmentation.load(weights)
+    masks = []
+    for colour in (photo / 255, np.where(alpha > 0, photo / 255, 0.9)):
+        pixels = np.concatenate([colour, alpha], 2) * top
+        pixels = (pixels.round() if top > 1 else pixels).astype(dtype)
+        picture = arrays.read(pixels if layout == "HWC" else pixels.transpose(2, 0, 1).copy(), layout).pictures[0]
+        masks.append(segmenter.find(picture, backends.load("cpu")[0].shrink))
+        np.testing.assert_array_equal(picture.interleaved(), pixels)
+    np.testing.assert_array_equal(*masks)
+    before_grey = (photo / 255 * alpha + 0.5 * (1 - alpha)).astype(np.float32)
+    assert np.abs(masks[0] - segmenter(before_grey)).max() < 0.02
 
 
 def test_certain_areas_saturate(model, tmp_path, photo):

@@ -8,6 +8,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from gpublur.segmentation.exposure import even
+
+EVEN = 0.7  # of the pictures: the others stay as dark as they are, as at night with a lamp on the picture
+
 
 def places(n: int, side: int, rng: np.random.Generator, zoom: tuple[float, float], shift: float = 0.08) -> torch.Tensor:
     """Return where n pictures are sampled to flip, rotate, scale, stretch and shift them: (n, side, side, 2)."""
@@ -51,10 +55,10 @@ def camera(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     grey = rgb.mean(1, keepdim=True)
     rgb = (grey + (rgb - grey) * draw(0.35, 1, 1, 1) * ~some(0.06)).clamp(0, 1)
     rgb = torch.where(some(0.2), rgb * draw(0.15, 3, 1, 1), rgb)  # light of a colour
-    light = rng.uniform(
-        math.log(0.03), 0, (n, 1, 1, 1)
-    )  # underexposed: the pixels' values go with the root of the light
-    rgb = torch.where(some(0.25), rgb * torch.from_numpy(np.exp(light / 2.2).astype(np.float32)), rgb).clamp(0, 1)
+    # Underexposed: the pixels' values go with the root of the light, and few of them are left.
+    light = rng.uniform(math.log(0.03), 0, (n, 1, 1, 1))
+    dark = (rgb * torch.from_numpy(np.exp(light / 2.2).astype(np.float32)) * 255).round() / 255
+    rgb = torch.where(some(0.25), dark, rgb).clamp(0, 1)
     out = []
     for picture in rgb:
         if rng.random() < 0.25:  # lost detail: small originals, defocus
@@ -69,4 +73,5 @@ def camera(rgb: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
             Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(25, 90)))
             picture = torch.from_numpy(np.array(Image.open(buffer))).permute(2, 0, 1).float() / 255
         out.append(picture)
-    return torch.stack(out).clamp(0, 1)
+    seen = torch.stack(out).clamp(0, 1)
+    return torch.where(some(EVEN), even(seen), seen)

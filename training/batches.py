@@ -3,6 +3,7 @@
 import json
 import queue
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,8 @@ from .kinds import KINDS, VEHICLES, is_product, kind_of
 STRIDE = 4  # of the network's own grid, on which kinds are compared
 MINOR = 0.6  # of the subject's area: a thing smaller than this beside it is no subject
 HELD = 0.25  # of its own area before the subject: such a thing is held, and belongs to it
-MOVED = 0.35  # of the pictures: their subjects get another background
-PAIRED = 0.35  # of the pictures: they get a second subject
+MOVED = 0.25  # of the pictures: their subjects get another background
+PAIRED = 0.25  # of the pictures: they get a second subject
 
 
 class Answers(NamedTuple):
@@ -88,7 +89,7 @@ class Batches:
     without : set of str
         Stems and categories that are kept for checking.
     shares : dict
-        How often each folder of the pack is drawn.
+        How often each folder of the pack is drawn; within it a category by the root of its number of photos.
     negatives : float
         Share of pictures without a subject.
     """
@@ -101,12 +102,14 @@ class Batches:
         use = [without.isdisjoint((row["stem"], row["category"])) for row in self.rows]
         empty = [row["category"] == "background" for row in self.rows]
         self.scenes = np.flatnonzero(np.logical_and(use, empty))
+        number = Counter(row["category"] for row, used in zip(self.rows, use, strict=True) if used)
         weights = np.zeros(len(self.rows))
         for folder, share in shares.items():
             mine = [i for i, row in enumerate(self.rows) if use[i] and not empty[i] and row["folder"] == folder]
             if not mine:
                 raise click.ClickException(f"no photo of folder {folder!r} to draw from in {pack}")
-            weights[mine] = share / len(mine)
+            rare = np.array([number[self.rows[i]["category"]] ** -0.5 for i in mine])
+            weights[mine] = share * rare / rare.sum()
         weights *= (1 - negatives) / weights.sum()
         weights[self.scenes] = negatives / len(self.scenes)
         self.weights = weights

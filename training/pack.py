@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 
 from .kinds import is_empty
 
-SIDE = 352  # a tenth more than the model's 320, so that crops need no enlarging
+SIDE = 448  # more than the model sees, so that crops need little enlarging
 GREY = (0.15, 0.85)  # between these a mask says neither yes nor no
 DOUBT = 0.6  # of what may be the subject: a mask of which so much is grey teaches nothing
 

@@ -23,6 +23,7 @@ from .memory import HOST, Memory, gpu_memory
 LAYOUTS = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 DTYPES = ("uint8", "uint16", "float16", "bfloat16", "float32", "float64")
 DLPACK_CUDA = 2  # a DLPack device type, as is 1 for this machine's memory
+NEUTRAL = 0.5  # display value of the ground that a model sees behind what is transparent
 OVERSHOOT = 1e-3  # of float pictures beyond [0, 1], as resampling leaves it; more is a mistake in scale
 
 
@@ -75,6 +76,20 @@ class Picture:
         """Return the picture without its fourth channel."""
         colours = self.pixels[..., :3, :, :] if self.planar else self.pixels[..., :3]
         return Picture(colours, self.planar, self.memory)
+
+    def seen(self) -> Picture:
+        """Return the picture as it is seen before a neutral ground: what is transparent has no colour of its own."""
+        if self.channels < 4:
+            return self
+        top, pixels = max_value(self.dtype), self.pixels
+        alpha = pixels[..., 3:, :, :] if self.planar else pixels[..., 3:]
+        if self.memory is HOST and alpha.min() == top:
+            return self.opaque()
+        ground = NEUTRAL * top
+        colours = self.memory.cast(self.opaque().pixels, "float32") - ground
+        colours *= self.memory.cast(alpha, "float32") / top
+        colours += ground if top == 1 else ground + 0.5  # integers are rounded
+        return Picture(self.memory.cast(colours, self.dtype), self.planar, self.memory)
 
     def shape(self, channels: int) -> tuple[int, ...]:
         """Return the shape of a picture of this size and layout with so many channels."""

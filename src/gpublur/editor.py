@@ -189,7 +189,8 @@ class Editor:
         for name, words in look.words.items():
             if mask is not None and words is not None:
                 raise InvalidArgument(f"mask and {name}={words!r} exclude each other: no model would look for it")
-            segmentation.check_words(name, words, self.model, self.text_model)
+            negative = name == "negative_prompt"
+            segmentation.check_words(name, words, self.model, self.text_model, negative=negative)
         if mask is not None:
             masks = arrays.read_mask(mask, batch.pictures, self.verbs.GPU)
             given = zip(batch.pictures, masks, strict=True)

@@ -45,7 +45,8 @@ def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
         edit = replace(edit, format=codec.written(edit.format, alpha=False))
     model = model_for(edit, model)
     for name in ("prompt", "negative_prompt"):
-        segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model, text_model)
+        negative = name == "negative_prompt"
+        segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model, text_model, negative=negative)
     return edit
 
 

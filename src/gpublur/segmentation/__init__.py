@@ -88,7 +88,12 @@ def load(
 
 
 def check_words(
-    argument: str, prompt: str | None, model: Any = "general", text_model: str | os.PathLike[str] | None = None
+    argument: str,
+    prompt: str | None,
+    model: Any = "general",
+    text_model: str | os.PathLike[str] | None = None,
+    *,
+    negative: bool = False,
 ) -> None:
     """Raise what is wrong with words for a subject, without loading a model.
 
@@ -100,6 +105,8 @@ def check_words(
         Such as ``"bottle"``, ``"the cat and the sofa"``.
     model, text_model
         As in `load`.
+    negative : bool
+        They say what is to go, not what is to stay.
 
     Raises
     ------
@@ -114,9 +121,11 @@ def check_words(
         return
     text(argument, prompt)
     kinds = _kinds(model)
-    if words.chosen(prompt, kinds) is not None:
+    if words.chosen(prompt, kinds) is not None or (not negative and words.is_general(prompt)):
         return
     if _text_model(text_model) is None:
+        if kinds and not negative and words.is_thing(prompt):
+            return
         raise words.unsupported(argument, prompt, kinds)
     if find_spec("transformers") is None:
         raise words.unsupported(argument, prompt, kinds, f"transformers is not installed: {install('text')}")

@@ -11,6 +11,7 @@ from ..edit import InvalidArgument
 
 # A sigmoid never arrives at 0 or 1: p <= CERTAIN counts as background, p >= 1 - CERTAIN as subject.
 CERTAIN = 0.1
+PART = 1 / 3  # of a picture's subject: of less than that, what a category finds is a fragment
 ROUNDING = 1e-3  # a model's mask may leave [0, 1] by this much, as a resize in half precision does
 
 Array = Any  # of NumPy or torch
@@ -51,6 +52,22 @@ def of_kinds(subject: Array, kinds: Array, chosen: Sequence[int], background: in
     some = sum(kinds[i] for i in range(kinds.shape[0]) if i != background)
     # A subject that is more this than any other kind, even where kinds alone would rather call it background.
     return xp.maximum(wanted, subject * wanted / (some + 1e-4))
+
+
+def but(subject: Array, kinds: Array, unwanted: Sequence[int]) -> Array:
+    """Return the probability (h, w) that a pixel is the subject's, and of none of the unwanted kinds."""
+    return subject * (1 - sum(kinds[i] for i in unwanted))
+
+
+def hinted(category: Array, general: Array) -> Array:
+    """Return the subject's probability (h, w) where a category was named: it is a hint, and finds nothing of its own.
+
+    The category's where it has a good part of what is salient, the general one where it has none or a fragment: a
+    kitten is no product, and yet what its picture is of.
+    """
+    xp = array_namespace(category, general)
+    found, salient = (xp.sum(xp.astype(one > 0.5, one.dtype)) for one in (category, general))
+    return xp.where(found >= PART * salient, category, general)
 
 
 def without(wanted: Array, unwanted: Array) -> Array:

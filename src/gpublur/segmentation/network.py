@@ -18,6 +18,7 @@ from ..edit import GpuBlurError, InvalidArgument, ModelUnavailable
 from ..extras import install
 from . import config, masks, words
 from .config import Config
+from .exposure import even
 from .masks import Array
 
 Shrink = Callable[[Picture, int], Array]  # a backend's: pictures to squares (n, 3, side, side)
@@ -88,7 +89,7 @@ class Segmenter(ABC):
         ModelUnavailable
             The model raised an error (its cause).
         """
-        pictures = [_one(image) for image in images]
+        pictures = [_one(image).seen() for image in images]
         found = self._masks(pictures, backends.load("cpu")[0].shrink, prompt, negative_prompt)
         return [np.asarray(masks.checked(self.name, mask)) for mask in found]
 
@@ -117,7 +118,7 @@ class Segmenter(ABC):
         InvalidArgument, PromptUnsupported, ModelUnavailable
             As in `batch`.
         """
-        found = self._masks([picture], shrink, prompt, negative_prompt)
+        found = self._masks([picture.seen()], shrink, prompt, negative_prompt)
         if self.device == "cpu":
             found = [masks.checked(self.name, mask) for mask in found]
         else:
@@ -146,13 +147,19 @@ class Segmenter(ABC):
         self, founds: Sequence[Found], pictures: Sequence[Picture], shrink: Shrink, argument: str, text: str
     ) -> list[Array]:
         """Return the masks of what a text names: of kinds that the model knows, else as the text model sees it."""
+        keep = argument == "prompt"
+        if keep and words.is_general(text):
+            return [found.mask for found in founds]
         chosen = words.chosen(text, self.kinds)
         if chosen is not None:
             background = self.kinds.index(words.BACKGROUND) if words.BACKGROUND in self.kinds else -1
             return [masks.certain(masks.of_kinds(f.subject, f.kinds, chosen, background)) for f in founds]
+        if self.text_model is None and keep and self.kinds and words.is_thing(text):
+            living = [self.kinds.index(kind) for kind in words.LIVING if kind in self.kinds]
+            return [masks.certain(masks.but(f.subject, f.kinds, living)) for f in founds]
         if self.text_model is None:
             raise words.unsupported(argument, text, self.kinds)
-        squares = [shrink(picture, self._text.side) for picture in pictures]
+        squares = [even(shrink(picture, self._text.side)) for picture in pictures]
         return [masks.certain(mask) for some in squares for mask in self._text.find(some, text)]
 
     def warmup(self) -> None:
@@ -212,12 +219,13 @@ def each(program: Callable[[Array], Array], config: Config, photos: Array) -> Ar
 
 
 class Network(Segmenter):
-    """A network from its files: pictures are stretched to its input square.
+    """A network from its files: pictures are stretched to its input square, and their exposure is made even.
 
     Parameters
     ----------
     category : str, optional
-        Which of its masks is the subject's; by default the first.
+        Which of its masks is the subject's, where that finds a good part of what the first one does; by default the
+        first.
     """
 
     def __init__(
@@ -237,7 +245,7 @@ class Network(Segmenter):
         if not pictures:
             return []
         squares = masks.joined([self.runtime.adopt(shrink(one, self.config.input_size)) for one in pictures])
-        channels = self.runtime.run((squares - self.mean) / self.std)
+        channels = self.runtime.run((even(squares) - self.mean) / self.std)
         if self.config.values == "probabilities" and self.device == "cpu":  # on a GPU that would wait
             channels = masks.checked(self.name, channels)
         return [self._found(one) for one in channels]
@@ -249,7 +257,12 @@ class Network(Segmenter):
         if self.config.values == "logits":
             categories = masks.sigmoid(categories)
             kinds = masks.softmax(kinds) if self.kinds else kinds
-        subject = categories[self.category] if split else 1 - kinds[self.kinds.index(words.BACKGROUND)]
+        if not split:
+            subject = 1 - kinds[self.kinds.index(words.BACKGROUND)]
+        elif self.category:
+            subject = masks.hinted(categories[self.category], categories[0])
+        else:
+            subject = categories[0]
         return Found(masks.certain(subject), subject, kinds)
 
 

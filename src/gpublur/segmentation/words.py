@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 
 from ..edit import PromptUnsupported
 from ..extras import install
@@ -55,6 +56,21 @@ GROUPS: dict[str, str] = {
     "living thing": "bird, cat, cow, dog, horse, person, sheep, pottedplant",
     "two-wheeler, two wheeler": "bicycle, motorbike",
 }
+# Words for whatever a picture is of.
+GENERAL = """object, main object, thing, item, product, main product, goods, merchandise, article, subject, main
+subject, foreground, foreground object, salient object"""
+# Things of none of the kinds: the subject is taken for them, but not what lives on it.
+THINGS = """food, meal, dish, snack, drink, soft drink, beverage, fruit, apple, banana, orange, lemon, pear,
+vegetable, tomato, cake, bread, pizza, burger, sandwich, salad, cheese, egg, chocolate, groceries, package, packet,
+packaging, box, carton, can, tin, jar, cup, mug, glass, bowl, plate, vase, pot, pan, kettle, toaster, clothes,
+clothing, garment, outfit, shirt, t-shirt, sweater, jumper, hoodie, jacket, coat, dress, skirt, trousers, jeans,
+shorts, hat, cap, shoe, boot, sneaker, sandal, slipper, bag, handbag, backpack, rucksack, suitcase, luggage, purse,
+wallet, watch, ring, necklace, bracelet, jewellery, jewelry, glasses, sunglasses, umbrella, tent, sleeping bag,
+sleeping mat, toy, teddy bear, doll, ball, game, book, phone, smartphone, camera, laptop, keyboard, headphones,
+speaker, lamp, light, clock, bed, pillow, blanket, curtain, carpet, rug, cupboard, shelf, drawer, stool, tool, hammer,
+drill, knife, fork, spoon, guitar, piano, violin, instrument, musical instrument, flower, bouquet, statue, sculpture,
+sign, truck, tractor"""
+LIVING = ("bird", "cat", "cow", "dog", "horse", "person", "sheep")
 LEADING = re.compile(
     r"^(?:(?:the|a|an|all|any|both|every|some|several|my|our|your|his|her|their|this|that|these|those|"
     r"one|two|three|four|five|\d+)\s+)+"
@@ -71,6 +87,26 @@ def _table() -> dict[str, frozenset[str]]:
 KINDS_OF = _table()
 
 
+def is_general(text: str) -> bool:
+    """Return whether a text only says that it means the subject, such as ``"the products"``."""
+    return _all_of(text, _nouns(GENERAL))
+
+
+def is_thing(text: str) -> bool:
+    """Return whether a text names things that networks take for subjects without telling their kinds apart."""
+    return _all_of(text, _nouns(GENERAL) | _nouns(THINGS))
+
+
+@cache
+def _nouns(listed: str) -> frozenset[str]:
+    return frozenset(listed.replace("\n", " ").split(", "))
+
+
+def _all_of(text: str, nouns: frozenset[str]) -> bool:
+    phrases = [*_phrases(text)]
+    return bool(phrases) and all(not nouns.isdisjoint(_singulars(LEADING.sub("", phrase))) for phrase in phrases)
+
+
 def chosen(text: str, kinds: Sequence[str]) -> list[int] | None:
     """Return which of a network's kinds a short text names; None where some of it names none of them.
 
@@ -83,12 +119,16 @@ def chosen(text: str, kinds: Sequence[str]) -> list[int] | None:
         ``"background"`` is not a thing that can be kept.
     """
     found: set[int] = set()
-    for phrase in filter(None, AND.split(" ".join(text.lower().split()).strip(" .!?\"'"))):
+    for phrase in _phrases(text):
         numbers = _of_phrase(phrase, kinds) or _of_phrase(LEADING.sub("", phrase), kinds)
         if not numbers:
             return None
         found |= numbers
     return sorted(found) or None
+
+
+def _phrases(text: str) -> Iterator[str]:
+    return filter(None, AND.split(" ".join(text.lower().split()).strip(" .!?\"'")))
 
 
 def _of_phrase(phrase: str, kinds: Sequence[str]) -> set[int]:
