@@ -3,6 +3,7 @@
 import ctypes
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -188,6 +189,39 @@ def test_a_manifest_that_says_nothing(wheel, content):
     if content is not None:
         (wheel / "fatbin.json").write_text(content)
     assert module.origin("add") == "nvrtc"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "options", "archs"),
+    [
+        ("", {}, ""),
+        ("", {"GPUBLUR_ARCHS": "90;80"}, "80;90"),
+        ("", {"GPUBLUR_ARCHS": "ALL"}, "75;80;86;89;90;100;120"),
+        ("9.0\n9.0\n8.6\n", {}, "86;90"),
+        ("10.0\n7.5\n", {}, "75;100"),
+        ("9.0\n", {"GPUBLUR_ARCHS": "120"}, "120"),
+        ("9.0\n", {"GPUBLUR_NVCC": "OFF"}, ""),
+        ("9.0\n", {"GPUBLUR_NVCC": "nvcc"}, "75;80;86;89;90;100;120"),
+        ("No devices were found\n", {}, ""),
+    ],
+)
+def test_kernels_are_built_for_the_gpus_that_are_here(tmp_path, gpus, options, archs):
+    if (cmake := shutil.which("cmake")) is None:
+        pytest.skip("no cmake")
+    known = "".join(f"compute_{arch}\\n" for arch in (75, 80, 86, 89, 90, 100, 120))
+    for name, script in {
+        "nvidia-smi": f"printf '{gpus}'",
+        "nvcc": f"[ $1 = --version ] && echo release 13.0, V13.0.88 || printf '{known}'",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    options = options | ({"GPUBLUR_NVCC": tmp_path / "nvcc"} if options.get("GPUBLUR_NVCC") == "nvcc" else {})
+    defines = [f"-D{name}={value}" for name, value in options.items()]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CUDA_HOME": str(tmp_path)}
+    command = [cmake, "-S", ROOT, "-B", tmp_path / "build", *defines]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    found = said.partition("compiles the kernels for ")[2].partition("\n")[0]
+    assert found == archs
 
 
 def test_a_missing_fatbin_is_compiled(wheel):

@@ -18,7 +18,7 @@ from .batches import Batches
 from .evaluate import measures, pictures
 from .network import SIDE, answer, build, enlarged, loss_of, save
 
-SMALL = 256
+SMALL = 320
 SAVED = 50  # steps between checkpoints
 
 
@@ -59,7 +59,7 @@ def main(
     model.encoder.features[:7].requires_grad_(False)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
     groups = [
-        {"params": model.encoder.parameters(), "scale": 0.15},
+        {"params": model.encoder.parameters(), "scale": 0.3},
         {"params": model.decoder.parameters(), "scale": 1.0},
         {"params": model.segmentation_head.parameters(), "scale": 1.0},
     ]
