@@ -57,8 +57,11 @@ class Onnx:
         threads = backends.threads()
         with self._lock:
             if threads not in self._sessions:
-                self._sessions[threads] = session(self.weights, [CPU])
+                self._sessions[threads] = self._load(threads)
             return self._sessions[threads]
+
+    def _load(self, threads: int) -> Any:
+        return session(self.weights, [CPU], threads)
 
 
 class OnnxOnCuda:
@@ -89,7 +92,7 @@ class OnnxOnCuda:
             "user_compute_stream": str(stream),
             "arena_extend_strategy": "kSameAsRequested",  # by default up to twice as much, and others need it
         }
-        self.device, self._session = device, session(weights, [(CUDA, options), CPU])
+        self.device, self._session = device, session(weights, [(CUDA, options), CPU], backends.threads())
         if CUDA not in self._session.get_providers():  # a library is missing: it goes on with the rest
             raise NoCuda("ONNX Runtime's CUDA provider cannot be loaded")
         name, takes, output, gives = signature(self._session, config)
@@ -119,12 +122,12 @@ class OnnxOnCuda:
         return binding
 
 
-def session(weights: Path, providers: Sequence[Any]) -> Any:
-    """Return a session with as many threads as the caller may use."""
+def session(weights: Path, providers: Sequence[Any], threads: int) -> Any:
+    """Return a session that runs in the first of some providers that can."""
     onnxruntime = _library()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; they are raised as well
-    options.intra_op_num_threads = backends.threads()
+    options.intra_op_num_threads = threads
     # Threads that wait actively for more work would take the CPUs from the blur's.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(weights), options, providers=providers)
@@ -150,7 +153,7 @@ def without_cuda() -> str:
     """Return why ONNX Runtime cannot use a GPU; empty where its build can."""
     if CUDA in _library().get_available_providers():
         return ""
-    return "this build of ONNX Runtime has no CUDA provider; onnxruntime-gpu, installed in its place, has"
+    return "its build has no CUDA provider (onnxruntime-gpu has)"
 
 
 def _library() -> Any:

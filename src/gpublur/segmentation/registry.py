@@ -90,7 +90,7 @@ class ModelInfo:
         if suffix != ".onnx":
             return "torch" if suffix == ".pt2" else "torch (smp)"
         hindrance = "" if device == "cpu" else without_cuda()
-        return f"ONNX Runtime, by way of the CPU: {hindrance}" if hindrance else "ONNX Runtime"
+        return f"ONNX Runtime, on the CPU: {hindrance}" if hindrance else "ONNX Runtime"
 
     def status_on(self, device: str) -> str:
         """Return ``"ready"``, or why the model cannot be loaded now (libraries are looked for, not imported)."""
