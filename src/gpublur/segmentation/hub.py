@@ -131,6 +131,7 @@ def _fetch_weights(repo: str, revision: str | None) -> None:
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

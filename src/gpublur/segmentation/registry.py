@@ -141,7 +141,7 @@ PUBLISHED = {
         _published(
             "isnet",
             "Apache-2.0 (xuebinqin/DIS)",
-            "not stated; DIS5K among them",
+            "not stated",
             f"{_RELEASES}/isnet-general-use.onnx",
             178_648_008,
             "60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
