@@ -371,10 +371,14 @@ def test_serve_without_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = {"name": "general", "status": "ready", "size": "5 MB", "licence": "Apache-2.0", "trained_on": "photos"}
+    fields = {"name": "general", "status": "ready", "size": "5 MB", "quality": "val 0.900"}
+    fields |= {"licence": "Apache-2.0", "trained_on": "photos"}
     monkeypatch.setattr(segmentation, "models", lambda: [SimpleNamespace(path="/x", **fields)])
     lines = run("models").stdout.splitlines()
-    assert lines == ["name     status  size  licence     trained on", "general  ready   5 MB  Apache-2.0  photos"]
+    assert lines == [
+        "name     status  size  quality    licence     trained on",
+        "general  ready   5 MB  val 0.900  Apache-2.0  photos",
+    ]
     assert json.loads(run("models", "--json").stdout) == [fields]
 
 

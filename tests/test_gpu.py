@@ -201,6 +201,27 @@ def test_the_model_runs_on_the_device(torch):
     assert torch.equal(out[0], out[1])
 
 
+def test_an_onnx_file_runs_in_the_memory_of_tensors(torch, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    if "CUDAExecutionProvider" not in runtime.get_available_providers():
+        pytest.skip("this build of ONNX Runtime has no CUDA provider: install onnxruntime-gpu in its place")
+    from test_programs import DECLARED, as_onnx
+
+    from gpublur import arrays, backends, segmentation
+
+    path = as_onnx(tmp_path, DECLARED | {"values": "probabilities", "output": "mask"})
+    model = segmentation.load(path, "cuda")
+    assert type(model.runtime).__name__ == "OnnxOnGpu"
+    host, shrink = segmentation.load(path, "cpu"), backends.load("cuda")[0].shrink
+    for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
+        with torch.cuda.stream(stream):
+            for turn in range(20):  # each picture is made just before, and its mask is used just after
+                picture = tensor(torch).roll(turn, -1)
+                mask = model.find(arrays.read(picture[None], gpu=True).pictures[0], shrink)[0]
+                want = host(np.roll(PHOTO, turn, 1))
+                assert float(np.abs((mask + 0).cpu().numpy() - want).max()) < 0.01
+
+
 @pytest.mark.parametrize("size", [(241, 333), (1500, 2001), (33, 65)])
 @pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
 def test_shrink_is_torchs_resize(torch, dtype, size):

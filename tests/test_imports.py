@@ -30,6 +30,7 @@ HOMES = {
     "segmentation_models_pytorch": {"segmentation/checkpoint.py"},
     "safetensors": {"segmentation/checkpoint.py"},
     "huggingface_hub": {"segmentation/hub.py"},
+    "pooch": {"segmentation/published.py"},
     "array_api_compat": {"segmentation/masks.py"},
     "transformers": {"segmentation/clipseg.py"},
     "onnxruntime": {"segmentation/onnx.py"},

@@ -54,7 +54,7 @@ import gpublur
 from gpublur import codec, segmentation
 from gpublur.demo import PHOTO as DEMO
 photo = codec.decode(DEMO).pixels[::4, ::4]
-assert all(row.status == "ready" for row in segmentation.models())
+assert all(row.status == "ready" for row in segmentation.registry.SHIPPED.values())
 matte = gpublur.segment(photo, device="cpu")
 assert matte.max() == 1 and matte.min() == 0
 assert gpublur.segment(photo, device="cpu", object_to_keep="person").mean() < matte.mean()

@@ -255,7 +255,7 @@ def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
 
 
 def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, tmp_path, monkeypatch):
-    assert [row.status for row in segmentation.models()] == ["ready"] * 3
+    assert [row.status for row in registry.SHIPPED.values()] == ["ready"] * 3
     for category in ("products", "cars"):
         assert execute.model_for(Edit(subject=Subject(category))) == category
         assert execute.model_for(Edit(subject=Subject(category)), "mine") == "mine"

@@ -9,6 +9,7 @@ import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -344,12 +345,15 @@ def serve(
 @click.option("--json", "as_json", is_flag=True, help="As a list of objects.")
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the segmentation models, or fetch one."""
+    """List the segmentation models, or fetch one.
+
+    Quality is the mean IoU on sets of photos, where it was measured; docs/models.md says which they are.
+    """
     from . import segmentation
 
     if ctx.invoked_subcommand is not None:
         return
-    columns = ("name", "status", "size", "licence", "trained_on")
+    columns = ("name", "status", "size", "quality", "licence", "trained_on")
     rows = [tuple(getattr(row, column) for column in columns) for row in segmentation.models()]
     if as_json:
         click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
@@ -361,10 +365,27 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @_offline
 def fetch(name: str) -> None:
-    """Download NAME, a hub:OWNER/REPO[@REVISION][#sha256=...], and say where its files are."""
+    """Download NAME, and say where it is.
+
+    NAME is one that `gpublur models` lists, or a hub:OWNER/REPO[@REVISION][#sha256=...]. GPUBLUR_MODELS names a folder
+    for the former, or the URL of a mirror.
+    """
     from . import segmentation
 
-    click.echo(segmentation.fetch(name))
+    with ExitStack() as shown:
+        click.echo(segmentation.fetch(name, _told(shown)))
+
+
+def _told(shown: ExitStack) -> Callable[[int, int], None]:
+    """Return what shows a download's progress on stderr, from its first bytes on."""
+    bars: list[Any] = []
+
+    def tell(arrived: int, total: int) -> None:
+        if not bars:
+            bars.append(shown.enter_context(click.progressbar(length=total, file=sys.stderr)))
+        bars[0].update(arrived - bars[0].pos)
+
+    return tell
 
 
 @main.command()

@@ -15,6 +15,7 @@ from ..edit import InvalidArgument, ModelUnavailable, text
 from ..extras import install
 from . import config, network, sharing, words
 from .hub import PREFIX, download
+from .published import Progress
 from .registry import OTHER_WAYS, ModelInfo, find, locate, models, ready_category, register
 
 __all__ = ["ModelInfo", "check_words", "fetch", "load", "models", "ready_category", "register"]
@@ -32,8 +33,9 @@ def load(
     Parameters
     ----------
     model : str, path or callable
-        * a registered name (see `models`): ``"general"``, the shipped weights, or ``"products"``, ``"cars"``, other
-          outputs of the same network;
+        * a name (see `models`): ``"general"``, the shipped weights; ``"products"``, ``"cars"``, other outputs of the
+          same network; ``"isnet"``, ``"birefnet-lite"``, ``"birefnet"``, ``"u2net"``, ``"u2netp"``, weights of other
+          people, which `fetch` brings here: loading them downloads nothing;
         * a folder, or the ``model.safetensors`` in it, written by ``save_pretrained`` of segmentation_models_pytorch
           (smp). The model has three input channels; its output counts as logits;
         * ``NAME.safetensors`` with ``NAME.json`` beside it: a state dict (any float type; ``num_batches_tracked`` may
@@ -131,13 +133,33 @@ def check_words(
         raise words.unsupported(argument, prompt, kinds, f"transformers is not installed: {install('text')}")
 
 
-def fetch(name: str) -> str:
-    """Download the files of a ``hub:`` name, or of a registered model with such a path; return their folder."""
+def fetch(name: str, progress: Progress | None = None) -> str:
+    """Download a model, where it is not here yet.
+
+    Parameters
+    ----------
+    name : str
+        One of `models`, or ``"hub:owner/repo@revision#sha256=..."``.
+    progress : callable, optional
+        Called with the bytes that have arrived, and how many there are, while a named model is downloaded.
+
+    Returns
+    -------
+    str
+        The path of a named model's file; the folder of a ``hub:`` name's.
+
+    Raises
+    ------
+    ModelUnavailable
+        It cannot be had: the message says why, and where to put the file. Nothing is left half-written.
+    """
     try:
-        path = find(name).path
+        row = find(name)
     except FileNotFoundError as error:
         raise ModelUnavailable(f"model={name!r}: {error}") from None
-    return str(download(path)) if path.startswith(PREFIX) else path
+    if row.published is not None:
+        return str(row.published.fetch(row.name, progress))
+    return str(download(row.path)) if row.path.startswith(PREFIX) else row.path
 
 
 def _kinds(model: Any) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def download(name: str, argument: str = "model") -> Path:
     if not weights.is_file():
         raise ModelUnavailable(f"{argument}={name!r} has no {WEIGHTS} (pickled weights are not read)")
     if wanted:
-        found = _sum(weights)
+        found = sha256(weights)
         if found != wanted.lower():
             raise ModelUnavailable(
                 f"{argument}={name!r}: {weights} has the SHA-256 {found}, not {wanted.lower()}: it is not used"
@@ -123,14 +123,15 @@ def _fetch_weights(repo: str, revision: str | None) -> None:
             if there.size is not None and have > there.size:
                 have = file.truncate(file.seek(0))
             http_get(url, file, resume_size=have, headers=build_hf_headers(), expected_size=there.size)
-        found = _sum(part)
+        found = sha256(part)
         if len(blob.name) == len(found) and blob.name != found:
             part.unlink()
             raise OSError(f"what was downloaded has the SHA-256 {found}, not {blob.name}")
         part.rename(blob)
 
 
-def _sum(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

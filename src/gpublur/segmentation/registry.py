@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ..edit import InvalidArgument
 from ..extras import install
 from . import config, hub
+from .onnx import without_cuda
+from .published import Published
 
 # What it takes to run each kind of file.
 LIBRARIES = {
@@ -33,13 +38,15 @@ class ModelInfo:
     name : str
         What `load` is asked for.
     path : str
-        A folder, a weights file or ``"hub:owner/repo@revision#sha256=..."``.
+        A folder, a weights file or ``"hub:owner/repo@revision#sha256=..."``; of a published file its URL.
     licence, trained_on : str
         The weights' licence and the data they come from, for people to read.
     category : str, optional
         Which of the network's categories it is; by default the first.
     on_cpu : str, optional
         The same network in another file, which a CPU runs instead of ``path``.
+    published : Published, optional
+        Whose weights they are: a file that `gpublur.segmentation.fetch` downloads.
     """
 
     name: str
@@ -48,6 +55,7 @@ class ModelInfo:
     trained_on: str
     category: str | None = None
     on_cpu: str | None = None
+    published: Published | None = None
 
     def file_for(self, device: str) -> str:
         """Return the path of what runs on a device, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``."""
@@ -55,11 +63,18 @@ class ModelInfo:
 
     @property
     def size(self) -> str:
-        """The weights' size as text, such as ``"5.2 MB"``; ``"unknown"`` while they are not on this disk."""
+        """The weights' size as text, such as ``"5.2 MB"``; ``"unknown"`` where nothing tells it."""
         try:
-            return f"{files(self.path)[0].stat().st_size / 1e6:.1f} MB"
+            size = self.published.bytes if self.published else files(self.path)[0].stat().st_size
         except OSError:
             return "unknown"
+        return f"{size / 1e6:.1f} MB"
+
+    @property
+    def quality(self) -> str:
+        """The measured mean IoU on each of some sets of photos; ``"not measured"`` where none was."""
+        figures = measured().get(self.name, {})
+        return ", ".join(f"{name} {iou:.3f}" for name, iou in figures.items()) or "not measured"
 
     @property
     def status(self) -> str:
@@ -72,7 +87,10 @@ class ModelInfo:
         if status != "ready":
             return status
         suffix = Path(self.file_for(device)).suffix
-        return "ONNX Runtime" if suffix == ".onnx" else "torch" if suffix == ".pt2" else "torch (smp)"
+        if suffix != ".onnx":
+            return "torch" if suffix == ".pt2" else "torch (smp)"
+        hindrance = "" if device == "cpu" else without_cuda()
+        return f"ONNX Runtime, on the CPU: {hindrance}" if hindrance else "ONNX Runtime"
 
     def status_on(self, device: str) -> str:
         """Return ``"ready"``, or why the model cannot be loaded now (libraries are looked for, not imported)."""
@@ -80,6 +98,8 @@ class ModelInfo:
         if missing := [library for library in libraries(path, device) if find_spec(library) is None]:
             how = "pip install onnxruntime" if missing == ["onnxruntime"] else install("torch")
             return f"{', '.join(missing)} not installed: {how}"
+        if self.published is not None:
+            return "ready" if self.published.is_here else f"not here yet: gpublur models fetch {self.name}"
         if path.startswith(hub.PREFIX):
             return "ready" if hub.here(path) else "not here yet: downloaded when it is first loaded"
         try:
@@ -105,7 +125,80 @@ _GENERAL = ModelInfo(
 SHIPPED = {
     row.name: row for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))
 }
+
+
+def _published(name: str, licence: str, trained_on: str, *where: Any) -> ModelInfo:
+    file = Published(*where)
+    return ModelInfo(name, file.url, licence, trained_on, published=file)
+
+
+_RELEASES = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+_SALIENT = "DIS5K, DUTS, HRSOD, UHRSD, HRS10K, P3M-10k, TR-humans"
+# Licences and data as the authors state them; each sum was found in two independent places.
+PUBLISHED = {
+    row.name: row
+    for row in (
+        _published(
+            "isnet",
+            "Apache-2.0 (xuebinqin/DIS)",
+            "not stated",
+            f"{_RELEASES}/isnet-general-use.onnx",
+            178_648_008,
+            "60920e99c45464f2ba57bee2ad08c919a52bbf852739e96947fbb4358c0d964a",
+            "isnet.json",
+        ),
+        _published(
+            "birefnet-lite",
+            "MIT (ZhengPeng7/BiRefNet)",
+            _SALIENT,
+            "https://github.com/ZhengPeng7/BiRefNet/releases/download/v1/"
+            "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
+            224_005_088,
+            "5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333",
+            "birefnet.json",
+        ),
+        _published(
+            "birefnet",
+            "MIT (ZhengPeng7/BiRefNet)",
+            _SALIENT,
+            f"{_RELEASES}/BiRefNet-general-epoch_244.onnx",
+            972_666_916,
+            "58f621f00f5d756097615970a88a791584600dcf7c45b18a0a6267535a1ebd3c",
+            "birefnet.json",
+        ),
+        _published(
+            "u2net",
+            "Apache-2.0 (xuebinqin/U-2-Net)",
+            "DUTS",
+            f"{_RELEASES}/u2net.onnx",
+            175_997_641,
+            "8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
+            "u2net.json",
+        ),
+        _published(
+            "u2netp",
+            "Apache-2.0 (xuebinqin/U-2-Net)",
+            "DUTS",
+            f"{_RELEASES}/u2netp.onnx",
+            4_574_861,
+            "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+            "u2net.json",
+        ),
+    )
+}
 registered: dict[str, ModelInfo] = {}
+
+
+@cache
+def measured() -> dict[str, dict[str, float]]:
+    """Return the quality figures of this package: for each model that was measured its mean IoU on each set."""
+    figures: dict[str, dict[str, float]] = json.loads((Path(__file__).parent / "measured.json").read_text())["iou"]
+    return figures
+
+
+def named() -> dict[str, ModelInfo]:
+    """Return the models that have a name: the shipped ones first, then other people's, then the registered ones."""
+    return SHIPPED | PUBLISHED | registered
 
 
 def libraries(path: str, device: str) -> tuple[str, ...]:
@@ -116,8 +209,8 @@ def libraries(path: str, device: str) -> tuple[str, ...]:
 
 
 def models() -> list[ModelInfo]:
-    """Return the registered models, the shipped ones first."""
-    return list((SHIPPED | registered).values())
+    """Return the models that have a name: the shipped ones, those that can be fetched, and the registered ones."""
+    return list(named().values())
 
 
 def register(
@@ -133,7 +226,8 @@ def register(
     Parameters
     ----------
     name : str
-        Letters, digits, ``_``, ``-`` and ``.``; not yet taken, but by a shipped model, which it replaces.
+        Letters, digits, ``_``, ``-`` and ``.``; not yet registered; of the models that `models` lists from the
+        beginning it replaces one.
     path : str or path
         A folder, a weights file or ``"hub:owner/repo@revision"``, as in `load`, which reads it.
     licence, trained_on : str, optional
@@ -170,7 +264,7 @@ def ready_category(category: str, default: object) -> bool:
 def find(model: str | os.PathLike[str]) -> ModelInfo:
     """Return the row of a name, or one made for a path; raise `FileNotFoundError` where it is neither."""
     path = os.fspath(model)
-    rows = SHIPPED | registered
+    rows = named()
     if isinstance(model, str) and model in rows:
         return rows[model]
     if not path.startswith(hub.PREFIX) and not os.path.exists(path):
@@ -180,6 +274,8 @@ def find(model: str | os.PathLike[str]) -> ModelInfo:
 
 def locate(row: ModelInfo, device: str) -> tuple[Path, Path]:
     """Return the weights and config that run on a device, having downloaded them if they are named by ``hub:``."""
+    if row.published is not None:
+        return row.published.files(row.name)
     path = row.file_for(device)
     return files(hub.download(path) if path.startswith(hub.PREFIX) else path)
 

@@ -16,7 +16,7 @@ _kept: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
 def once(kind: str, paths: tuple[Path, ...], device: object, load: Callable[[], Loaded]) -> Loaded:
     """Return what ``load`` made of these very files for this device; it goes when nobody uses it any more."""
-    key = (kind, str(device), *(_identity(path) for path in paths))
+    key = (kind, str(device), *(identity(path) for path in paths))
     with _lock:
         found: Loaded | None = _kept.get(key)
         if found is None:
@@ -24,7 +24,7 @@ def once(kind: str, paths: tuple[Path, ...], device: object, load: Callable[[], 
         return found
 
 
-def _identity(path: Path) -> tuple[int, ...]:
+def identity(path: Path) -> tuple[int, ...]:
     """Return what changes when a file is written anew, and is the same by every path to it."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from ..arrays import Picture, max_value
 from ..edit import DeviceUnavailable, InvalidArgument
 from . import checkpoint
 from .config import Config
-from .masks import Array
+from .masks import Array, joined
 from .network import Found, Runtime, Segmenter, Shrink, each
+from .onnx import NoCuda, Onnx, OnnxOnCuda
 
 
 class TorchRuntime(Runtime):
@@ -82,25 +84,65 @@ class Exported(TorchRuntime):
 
 
 class OnnxOnGpu(TorchRuntime):
-    """An ONNX file for tensors on a GPU, by way of this machine's memory."""
+    """An ONNX file on a GPU: ONNX Runtime reads and writes the tensors' own memory, and nothing waits for it.
+
+    A session is bound to one stream when it is made, and takes the default stream for none. So it has a stream of its
+    own, whose work begins after what the caller's stream has been given so far, and which that stream then waits for:
+    one copy of the weights serves every stream.
+    """
 
     def __init__(self, weights: Path, config: Config, device: str) -> None:
-        from .onnx import Onnx
-
         super().__init__(config, device)
-        self.program = Onnx(weights, config, gpu=True)
+        self.stream = torch.cuda.Stream(self.device)
+        self.program = OnnxOnCuda(weights, config, self.stream.device_index, self.stream.cuda_stream)
+        self.takes, self.gives = (getattr(torch, np.dtype(t).name) for t in (self.program.takes, self.program.gives))
+        self._lock = Lock()  # one caller's work at a time between the two waits
+        photo = torch.zeros(self.program.given, dtype=self.takes, device=self.device)
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        self.shape = self.program.shape(photo.data_ptr())
+
+    def _channels(self, photos: Tensor) -> Tensor:
+        photos = photos.to(self.takes).contiguous()
+        results = photos.new_empty((len(photos), *self.shape), dtype=self.gives)
+        caller = torch.cuda.current_stream(self.device)
+        with self._lock:
+            self.stream.wait_stream(caller)
+            for photo, result in zip(photos, results, strict=True):
+                self.program(photo.data_ptr(), result.data_ptr(), self.shape)
+            caller.wait_stream(self.stream)
+        channels: Tensor = joined([self.config.channels_of(result) for result in results])
+        return channels
+
+
+class OnnxByCpu(TorchRuntime):
+    """An ONNX file for tensors on a GPU that ONNX Runtime cannot use: by way of this machine's memory."""
+
+    def __init__(self, weights: Path, config: Config, device: str) -> None:
+        super().__init__(config, device)
+        self.program = Onnx(weights, config)
 
     def _channels(self, photos: Tensor) -> Tensor:
         return torch.from_numpy(each(self.program, self.config, photos.cpu().numpy())).to(photos.device)
 
 
-KINDS: dict[str, type[Any]] = {".safetensors": Checkpoint, ".pt2": Exported, ".onnx": OnnxOnGpu}
+def onnx(weights: Path, config: Config, device: str) -> TorchRuntime:
+    """Return what runs an ONNX file for tensors on a GPU."""
+    try:
+        return OnnxOnGpu(weights, config, device)
+    except NoCuda:
+        return OnnxByCpu(weights, config, device)
+
+
+KINDS: dict[str, Callable[[Path, Config, str], TorchRuntime]] = {
+    ".safetensors": Checkpoint,
+    ".pt2": Exported,
+    ".onnx": onnx,
+}
 
 
 def loaded(weights: Path, config: Config, device: str) -> Runtime:
     """Return what runs a file of any kind in torch."""
-    runtime: Runtime = KINDS[weights.suffix](weights, config, device)
-    return runtime
+    return KINDS[weights.suffix](weights, config, device)
 
 
 class Custom(Segmenter):
