@@ -303,7 +303,7 @@ def test_edit_with_a_mask(tmp_path: Path, calls: list) -> None:
         ('{"operations": {"background": {"blur": 1}}}', (), "operations.background.blur: must be true, false"),
         ('{"background.blur.radius": 1}', (), "background.blur.radius: input should be less than or equal to 0.05"),
         ("{}", ("--dialect", "claid"), "operations: field required"),
-        ('{"segmentation.prompt": "cup"}', (), "subject.prompt='cup': this installation has no model"),
+        ('{"segmentation.prompt": "rocket"}', (), "subject.prompt='rocket': this installation has no model"),
         ('{"export.format": "jpg"}', (), "names a PNG file, but JPEG is to be written"),
     ],
 )

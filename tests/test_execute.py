@@ -181,8 +181,8 @@ def test_no_subject(photo, edit):
 
 
 def test_words_need_a_model_that_is_not_here(warm, photo):
-    for subject in (Subject(prompt="cup"), Subject(negative_prompt="cup")):
-        with pytest.raises(PromptUnsupported, match=r"subject\..*prompt='cup': this installation has no model"):
+    for subject in (Subject(prompt="rocket"), Subject(negative_prompt="rocket")):
+        with pytest.raises(PromptUnsupported, match=r"subject\..*prompt='rocket': this installation has no model"):
             execute.apply(warm, photo, replace(REMOVE, subject=subject))
 
 

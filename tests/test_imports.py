@@ -31,7 +31,7 @@ HOMES = {
     "safetensors": {"segmentation/checkpoint.py"},
     "huggingface_hub": {"segmentation/hub.py"},
     "pooch": {"segmentation/published.py"},
-    "array_api_compat": {"segmentation/masks.py"},
+    "array_api_compat": {"segmentation/masks.py", "segmentation/exposure.py"},
     "transformers": {"segmentation/clipseg.py"},
     "onnxruntime": {"segmentation/onnx.py"},
     "PIL": {"arrays", "codec", "edit", "framing", "bench"},

@@ -176,7 +176,7 @@ def says(answer, status, words):
     [
         ({"background.blur.mode": "bokeh"}, PNG, 400, "background.blur.mode needs removeBackground to be false"),
         ({"removeBackground": "maybe"}, PNG, 400, "removeBackground: must be boolean, not 'maybe'"),
-        ({"segmentation.prompt": "cup"}, PNG, 400, "segmentation.prompt: this installation has no model"),
+        ({"segmentation.prompt": "rocket"}, PNG, 400, "segmentation.prompt: this installation has no model"),
         ({}, b"", 400, "imageFile: is empty"),
         ({}, b"GIF", 400, "imageFile: is not a picture"),
         ({}, PNG[:200], 400, "imageFile: cannot be decoded"),
@@ -198,7 +198,9 @@ def test_photoroom_without_a_picture(client):
 def test_claid_refuses(client):
     upload = "/v1/image/edit/upload"
     says(claid(client, {"remove": 1}), 422, "operations.background.remove: must be true, false or an object")
-    says(claid(client, {"blur": {"selective": {"object_to_keep": "cup"}}}), 422, "selective.object_to_keep: this inst")
+    says(
+        claid(client, {"blur": {"selective": {"object_to_keep": "rocket"}}}), 422, "selective.object_to_keep: this inst"
+    )
     says(claid(client, {"blur": True}, b"no picture"), 422, "file: is not a picture")
     says(client.post(upload, data=data_of({})), 422, "file: field required")
     says(client.post(upload, files={"file": PNG}), 422, "data: field required")

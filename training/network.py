@@ -26,7 +26,7 @@ ARCHITECTURE = {
     "decoder_dropout": 0.1,
     "classes": len(CATEGORIES) + len(KINDS),
 }
-SIDE = 416
+SIDE = 320
 CONFIG = {"input_size": SIDE, "mean": [0.5] * 3, "std": [0.5] * 3, "categories": CATEGORIES, "kinds": KINDS}
 
 

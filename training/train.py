@@ -18,7 +18,7 @@ from .batches import Batches
 from .evaluate import measures, pictures
 from .network import SIDE, answer, build, enlarged, loss_of, save
 
-SMALL = 320
+SMALL = 256
 SAVED = 50  # steps between checkpoints
 
 
