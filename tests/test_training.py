@@ -295,6 +295,16 @@ def test_rare_kinds_weigh_more(packed):
     assert weight[KINDS.index("bottle")] > weight[0] > weight[KINDS.index("cat")] > 0
 
 
+def test_a_category_is_drawn_by_the_root_of_its_photos(packed):
+    """Without one of the two bottles: cats, of which there are twice as many, come 2 ** .5 times as often."""
+    drawn = Batches(packed / "pack", {f"{BOTTLES}_1"}, {"data": 1}, 0.2, seed=0)
+    weight = {category: 0.0 for category in (CATS, BOTTLES, NOTHING)}
+    for row, share in zip(drawn.rows, drawn.weights, strict=True):
+        weight[row["category"]] += share
+    assert weight[NOTHING] == pytest.approx(0.2)
+    assert weight[CATS] / weight[BOTTLES] == pytest.approx(2**0.5)
+
+
 def training(packed, out, pictures, *more):
     arguments = ("--share", "data=1", "--pictures", pictures, "--batch", 2, "--threads", 1, *more)
     return run(train.main, packed / "pack", out, *arguments)
@@ -302,7 +312,7 @@ def training(packed, out, pictures, *more):
 
 def test_training_ends_with_weights_that_load(packed, monkeypatch):
     small(monkeypatch)
-    said = training(packed, packed / "out", 8, "--val", packed / "pack")
+    said = training(packed, packed / "out", 8, "--val", packed / "pack", "--bfloat16")
     assert "seen 8" in said
     assert "animal" in said
     config = json.loads((packed / "out" / "general.json").read_text())
