@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpublur import batch, codec
+from gpublur import batch, image_io
 from gpublur.batch import Job
-from gpublur.codec import Photo
-from gpublur.edit import ImageFileError, InvalidArgument, ModelUnavailable
+from gpublur.errors import ImageFileError, InvalidArgument, ModelUnavailable
+from gpublur.image_io import Photo
 
 PICTURE = Photo(np.full((4, 5, 3), 90, np.uint8))
 
@@ -18,7 +18,9 @@ def make(root: Path, *names: str) -> list[Path]:
     paths = [root / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(codec.encode(PICTURE, codec.SUFFIXES.get(path.suffix.lower(), "PNG").replace("GIF", "PNG")))
+        path.write_bytes(
+            image_io.encode(PICTURE, image_io.SUFFIXES.get(path.suffix.lower(), "PNG").replace("GIF", "PNG"))
+        )
     return paths
 
 
@@ -178,7 +180,7 @@ def test_results_in_place(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.png")
     jobs = batch.plan([source], source, overwrite=True)
     assert not batch.run(jobs, lambda photo: Photo(photo.pixels + np.uint8(1)))
-    assert codec.decode(source).pixels.max() == 91
+    assert image_io.decode(source).pixels.max() == 91
     assert files(tmp_path) == {"a.png"}
 
 
@@ -194,14 +196,14 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, method, full)
     with pytest.raises(ImageFileError, match=r"a\.png: cannot be written: No space left"):
-        batch.save(source, b"new")
+        image_io.write_file(source, b"new")
     assert source.read_bytes() == before
     assert files(tmp_path) == {"a.png"}
 
 
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
-    batch.save(tmp_path / "new", b"")
+    image_io.write_file(tmp_path / "new", b"")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 

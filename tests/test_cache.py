@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import gpublur
-from gpublur.backends.loops import kept
+from gpublur.backends.cpu.loops import kept
 
 NOBODY = 65534
 AS_NOBODY = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]

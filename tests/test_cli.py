@@ -14,16 +14,19 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import gpublur
-from gpublur import backends, codec, editor, segmentation
-from gpublur.backends import module
+from gpublur import api, backends, image_io, segmentation
+from gpublur.backends.cuda import loader
 from gpublur.cli import main
-from gpublur.codec import Photo
-from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
+from gpublur.errors import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
 from gpublur.extras import install
-from gpublur.finding import Finding
+from gpublur.image_io import Photo
+from gpublur.types import Edit
 
 SRGB = bytes(16) + b"RGB " + bytes(108)
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+
+REAL = gpublur.Editor("cpu")
 
 
 class FakeEditor:
@@ -51,17 +54,19 @@ class FakeEditor:
         shape = (*pixels.shape[:2], 4 if color is None else 3)
         return np.full(shape, 7, pixels.dtype)
 
-    def segment(self, pixels: Any, *, details: bool = False, **options: Any) -> Any:
-        if details:
-            mattes = [self.segment(one, **options) for one in pixels]
-            return mattes, [Finding(matte) for matte in mattes]
+    def edit_photo(self, photo: Photo, edit: Edit, *, mask: Any = None, **options: Any) -> Any:
+        self.calls.append(("edit", {"edit": edit, "mask": mask}))
+        own = np.linspace(0, 1, photo.pixels[..., 0].size, dtype=np.float32).reshape(photo.pixels.shape[:2])
+        return REAL.edit_photo(photo, edit, mask=own if mask is None else mask, **options)
+
+    def segment(self, pixels: Any, **options: Any) -> Any:
         self.calls.append(("segment", options))
         return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
 
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    monkeypatch.setattr(editor, "Editor", FakeEditor)
+    monkeypatch.setattr(api, "Editor", FakeEditor)
     monkeypatch.setattr(FakeEditor, "calls", [])
     return FakeEditor.calls
 
@@ -74,7 +79,7 @@ def run(*args: object) -> Result:
 
 def make(path: Path, pixels: np.ndarray = PIXELS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(codec.encode(Photo(pixels, icc=SRGB), codec.format_of(path)))
+    path.write_bytes(image_io.encode(Photo(pixels, icc=SRGB), image_io.format_of(path)))
     return path
 
 
@@ -86,18 +91,18 @@ def test_blur_one_file(tmp_path: Path, calls: list) -> None:
     source = make(tmp_path / "a.png")
     result = run("blur", source, "-o", tmp_path / "b.png", "--mode", "gaussian", "--radius", 0.02, "--device", "cpu")
     assert (result.exit_code, result.output) == (0, "")
-    photo = codec.decode(tmp_path / "b.png")
+    photo = image_io.decode(tmp_path / "b.png")
     np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
     assert photo.icc == SRGB
     options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
-    options |= {"object_to_keep": None, "on_no_subject": "blur_all"}
+    options |= {"prompt": None, "on_no_subject": "blur_all"}
     assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
 
 
 def test_blur_keeps_16_bits(tmp_path: Path) -> None:
     source = make(tmp_path / "a.png", PIXELS.astype(np.uint16) * 250)
     assert run("blur", source, "-o", tmp_path / "b.png").exit_code == 0
-    np.testing.assert_array_equal(codec.decode(tmp_path / "b.png").pixels, 65535 - PIXELS.astype(np.uint16) * 250)
+    np.testing.assert_array_equal(image_io.decode(tmp_path / "b.png").pixels, 65535 - PIXELS.astype(np.uint16) * 250)
 
 
 def test_one_bad_file_is_reported_and_the_rest_is_written(tmp_path: Path) -> None:
@@ -117,16 +122,16 @@ def test_one_bad_file_is_reported_and_the_rest_is_written(tmp_path: Path) -> Non
 def test_format(tmp_path: Path) -> None:
     source = make(tmp_path / "a.jpg")
     assert run("blur", source, "-o", tmp_path / "out", "--format", "webp").exit_code == 0
-    assert codec.decode(tmp_path / "out" / "a.webp").format == "WEBP"
+    assert image_io.decode(tmp_path / "out" / "a.webp").format == "WEBP"
 
 
 def test_remove(tmp_path: Path, calls: list) -> None:
     source = make(tmp_path / "a.jpg")
     assert run("remove", source, "-o", tmp_path / "cut").exit_code == 0
-    photo = codec.decode(tmp_path / "cut" / "a.png")
+    photo = image_io.decode(tmp_path / "cut" / "a.png")
     assert (photo.pixels.shape, photo.icc) == ((6, 8, 4), SRGB)
     assert run("remove", source, "-o", tmp_path / "b.jpg", "--color", "#C5C6FF").exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)
+    assert image_io.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)
     assert [options["color"] for name, options in calls if name == "remove"] == [None, "#C5C6FF"]
 
 
@@ -230,13 +235,13 @@ def test_words_and_category(tmp_path: Path, calls: list, monkeypatch: pytest.Mon
         words = ("--keep", "bottle", "--text-model", "clip", "--on-no-subject", "error")
         assert run(command, source, "-o", tmp_path / f"{command}.png", *words).exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "general", "text_model": "clip"})
-        assert (calls[1][0], calls[1][1]["object_to_keep"]) == (call, "bottle")
+        assert (calls[1][0], calls[1][1]["prompt"]) == (call, "bottle")
         assert calls[1][1]["on_no_subject"] == "error"
         assert asked[-1] == ("--keep", "bottle", "general", "clip")
         calls.clear()
         assert run(command, source, "-o", tmp_path / f"{command}2.png", "--category", "cars").exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "cars"})
-        assert calls[1][1]["object_to_keep"] is None
+        assert calls[1][1]["prompt"] is None
         calls.clear()
         result = run(command, source, "-o", tmp_path / "no.png", "--keep", "zebra")
         assert (result.exit_code, calls) == (1, [])
@@ -262,11 +267,11 @@ def test_edit_in_photorooms_words(tmp_path: Path, calls: list) -> None:
     fields = '{"background.blur.mode": "gaussian", "removeBackground": "false", "padding": "0.1"}'
     result = run("edit", source, "--request", ask(tmp_path / "r.json", fields), "-o", tmp_path / "b.png")
     assert (result.exit_code, result.output) == (0, "Not supported, and left out: padding\n")
-    assert codec.decode(tmp_path / "b.png").icc is None
+    assert image_io.decode(tmp_path / "b.png").icc is None
     assert calls[0] == ("init", {"device": "auto", "model": "general"})
-    assert [name for name, _options in calls] == ["init", "segment", "blur"]
-    name, options = calls[-1]
-    assert (name, options["mode"], options["radius"]) == ("blur", "gaussian", 0.01)
+    assert [name for name, _options in calls] == ["init", "edit"]
+    blur = calls[-1][1]["edit"].blur
+    assert (blur.mode, blur.radius) == ("gaussian", 0.01)
 
 
 def test_edit_in_claids_words(tmp_path: Path, calls: list) -> None:
@@ -275,16 +280,16 @@ def test_edit_in_claids_words(tmp_path: Path, calls: list) -> None:
         make(tmp_path / "in" / source)
     assert run("edit", tmp_path / "in", "--request", request, "-o", tmp_path / "out").exit_code == 0
     assert files(tmp_path / "out") == {"a.webp", "b.webp"}
-    assert calls[-1][1]["color"] == (255, 255, 255)
+    assert calls[-1][1]["edit"].color == (255, 255, 255, 255)
 
 
 def test_edit_writes_the_format_of_the_outputs_name(tmp_path: Path) -> None:
     request = ask(tmp_path / "r.json", '{"operations": {"background": {"remove": true, "color": "transparent"}}}')
     source = make(tmp_path / "a.png")
     assert run("edit", source, "--request", request, "-o", tmp_path / "b.jpg").exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)  # on white, not refused
+    assert image_io.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)  # on white, not refused
     assert run("edit", source, "--request", request, "-o", tmp_path / "c.webp").exit_code == 0
-    assert codec.decode(tmp_path / "c.webp").pixels.shape == (6, 8, 4)
+    assert image_io.decode(tmp_path / "c.webp").pixels.shape == (6, 8, 4)
 
 
 def test_edit_with_a_mask(tmp_path: Path, calls: list) -> None:
@@ -303,7 +308,7 @@ def test_edit_with_a_mask(tmp_path: Path, calls: list) -> None:
         ('{"operations": {"background": {"blur": 1}}}', (), "operations.background.blur: must be true, false"),
         ('{"background.blur.radius": 1}', (), "background.blur.radius: input should be less than or equal to 0.05"),
         ("{}", ("--dialect", "claid"), "operations: field required"),
-        ('{"segmentation.prompt": "cup"}', (), "subject.prompt='cup': this installation has no model"),
+        ('{"segmentation.prompt": "rocket"}', (), "subject.prompt='rocket': this installation has no model"),
         ('{"export.format": "jpg"}', (), "names a PNG file, but JPEG is to be written"),
     ],
 )
@@ -405,21 +410,21 @@ BUILT = {"nvcc": "13.0.88", "archs": [75, 90]}
 def test_doctor_on_kernels(
     monkeypatch: pytest.MonkeyPatch, manifest: dict, compiled: list[str], fatbins: str, nvrtc: tuple[str, str]
 ) -> None:
-    monkeypatch.setattr(module, "sources", lambda: ["add", "sub"])
-    monkeypatch.setattr(module, "manifest", lambda: manifest)
-    monkeypatch.setattr(module, "origin", lambda name: "nvrtc" if name in compiled else "fatbin")
-    monkeypatch.setattr(module, "nvrtc", lambda: nvrtc)
+    monkeypatch.setattr(loader, "sources", lambda: ["add", "sub"])
+    monkeypatch.setattr(loader, "manifest", lambda: manifest)
+    monkeypatch.setattr(loader, "origin", lambda name: "nvrtc" if name in compiled else "fatbin")
+    monkeypatch.setattr(loader, "nvrtc", lambda: nvrtc)
     lines = run("doctor").stdout.splitlines()
-    assert f"sources  2 in {module.folder()}" in lines
+    assert f"sources  2 in {loader.folder()}" in lines
     assert f"fatbins  {fatbins}" in lines
     assert f"NVRTC    {nvrtc[0] or nvrtc[1]}" in lines
 
 
 def test_demo(tmp_path: Path) -> None:
     assert run("demo", "-o", tmp_path / "a.png").exit_code == 0
-    assert codec.decode(tmp_path / "a.png").pixels.shape == (608, 1080, 3)
+    assert image_io.decode(tmp_path / "a.png").pixels.shape == (608, 1080, 3)
     assert run("demo", "-o", tmp_path / "b.jpg", "--size", 1).exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (751, 1333, 3)
+    assert image_io.decode(tmp_path / "b.jpg").pixels.shape == (751, 1333, 3)
     assert "--overwrite" in run("demo", "-o", tmp_path / "a.png").stderr
     for name in ("a", "a.gif"):
         assert run("demo", "-o", tmp_path / name).exit_code == 1

@@ -16,26 +16,15 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
-from . import __version__, batch, codec
-from .arrays import max_value
-from .batch import Job
-from .codec import Photo
-from .edit import (
-    DEFAULT_RADIUS,
-    MAX_RADIUS,
-    MODES,
-    ON_NO_SUBJECT,
-    PIXELS,
-    QUALITIES,
-    BlurSpec,
-    GpuBlurError,
-    InvalidArgument,
-    OnNoSubject,
-    number,
-)
-from .edit import color as check_color
+from . import __version__, batch, image_io
+from .batch import Job, usable_cpus
+from .checks import MAX_RADIUS, PIXELS, number
+from .checks import color as check_color
+from .color import max_value
+from .errors import GpuBlurError, InvalidArgument
 from .extras import install
-from .pipeline import usable_cpus
+from .image_io import Photo
+from .types import DEFAULT_RADIUS, MODES, ON_NO_SUBJECT, QUALITIES, BlurSpec, OnNoSubject
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
@@ -145,7 +134,7 @@ _written = _options(
     _mask,
     click.option(
         "--format",
-        type=click.Choice(codec.WRITTEN, case_sensitive=False),
+        type=click.Choice(image_io.WRITTEN, case_sensitive=False),
         help="Of the results; by default that of OUTPUT's name, or of each input.",
     ),
 )
@@ -185,7 +174,7 @@ def blur(
     """
     BlurSpec(**spec).checked()  # before the first picture, not once for each
     jobs = batch.plan(inputs, output, format=format, overwrite=overwrite)
-    asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)} | spec
+    asked = {"prompt": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)} | spec
     editor = _editor(device, model, text_model, keep, category)
     _run(jobs, lambda photo: replace(photo, pixels=editor.blur_background(photo.pixels, **asked)))
 
@@ -217,7 +206,7 @@ def remove(
     if color is not None:
         check_color("color", color)  # before the first picture, as above
     jobs = batch.plan(inputs, output, format=format, alpha=color is None, overwrite=overwrite)
-    asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)}
+    asked = {"prompt": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)}
     editor = _editor(device, model, text_model, keep, category)
     _run(jobs, lambda photo: replace(photo, pixels=editor.remove_background(photo.pixels, color, **asked)))
 
@@ -244,7 +233,7 @@ def mask(
     editor = _editor(device, model, text_model, keep, category)
 
     def work(photo: Photo) -> Photo:
-        matte = editor.segment(photo.pixels, object_to_keep=keep, on_no_subject=on_no_subject)
+        matte = editor.segment(photo.pixels, prompt=keep, on_no_subject=on_no_subject)
         return Photo(np.rint(matte * 255).astype(np.uint8))
 
     _run(jobs, work)
@@ -271,20 +260,20 @@ def edit(
     INPUTS are files, or directories, which are searched for images. A URL in the request is not looked at. EXIF is
     left out and colours become sRGB, as those APIs answer.
     """
-    from . import dialects, execute
+    from . import dialects, edits
 
     asked = dialects.read(_json(request), dialect)
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
-    edit = execute.check(asked.edit, model, text_model)  # before the first picture, as above
+    edit = edits.check(asked.edit, model, text_model)  # before the first picture, as above
     jobs = batch.plan(inputs, output, format=edit.format, overwrite=overwrite)
     matte = _matte(mask, jobs)
-    editor = _editor(device, execute.model_for(edit, model), text_model)
+    editor = _editor(device, edits.model_for(edit, model), text_model)
 
     def work(photo: Photo) -> Photo:
-        return execute.develop(editor, execute.prepare(photo, edit), edit, mask=matte)
+        return editor.edit_photo(edits.prepare(photo, edit), edit, mask=matte)
 
-    _run(jobs, work, quality=execute.quality_of(edit))
+    _run(jobs, work, jpeg_quality=edits.jpeg_quality(edit))
 
 
 @main.command()
@@ -413,10 +402,10 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
 
     Two otters (CC0, see NOTICE).
     """
-    format = codec.format_of(output)
-    codec.written(format, alpha=False)
+    format = image_io.format_of(output)
+    image_io.written(format, alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
-    batch.save(output, codec.encode(_demo_photo(size), format))
+    image_io.write_file(output, image_io.encode(_demo_photo(size), format))
 
 
 @main.command()
@@ -449,16 +438,16 @@ def bench(
             raise click.ClickException(
                 f"--plot needs matplotlib, which cannot be imported ({error}): {install('bench')}"
             ) from error
-    picture = _demo_photo(size) if photo is None else codec.decode(photo)
-    if picture.format not in codec.WRITTEN:
-        picture.format = codec.fitting(None, alpha=False)
+    picture = _demo_photo(size) if photo is None else image_io.decode(photo)
+    if picture.format not in image_io.WRITTEN:
+        picture.format = image_io.fitting(None, alpha=False)
     result = benchmark.run(picture, _editor(device, model, None), seconds)
     about = result["machine"]
     click.echo(f"{about['name']}, {about['threads']} CPU threads; {result['megapixels']:.3g} MP; ", nl=False)
     click.echo(f"a copy reads and writes {result['copy_bytes_per_second'] / 1e9:.1f} GB/s\n")
     _table(list(benchmark.table(result)))
     if written:
-        batch.save(written, json.dumps(result, indent=1).encode())
+        image_io.write_file(written, json.dumps(result, indent=1).encode())
     if plotted:
         benchmark.plot(result, plotted)
 
@@ -467,7 +456,7 @@ def _demo_photo(megapixels: float | None) -> Photo:
     """Return the photo that the package holds, enlarged to so many megapixels."""
     from .demo import PHOTO
 
-    photo = codec.decode(PHOTO)
+    photo = image_io.decode(PHOTO)
     if megapixels is not None:
         from .bench import enlarged
 
@@ -476,11 +465,11 @@ def _demo_photo(megapixels: float | None) -> Photo:
 
 
 def _editor(device: str, model: str, text_model: str | None, keep: str | None = None, category: str = "general") -> Any:
-    from . import execute, segmentation
-    from .edit import Edit, Subject
-    from .editor import Editor
+    from . import edits, segmentation
+    from .api import Editor
+    from .types import Edit, Subject
 
-    model = execute.model_for(Edit(subject=Subject(category, keep)), model)
+    model = edits.model_for(Edit(subject=Subject(category, keep)), model)
     segmentation.check_words("--keep", keep, model, text_model)  # before the first picture
     return Editor(device=device, model=model, text_model=text_model)
 
@@ -496,7 +485,7 @@ def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
         return None
     if len(jobs) != 1:
         raise InvalidArgument(f"--mask {path}: goes with a single input, not with {len(jobs)}")
-    pixels = codec.decode(path).pixels
+    pixels = image_io.decode(path).pixels
     matte = pixels / np.float32(max_value(pixels.dtype))
     if matte.ndim == 2:
         return matte
@@ -517,26 +506,26 @@ def _json(path: Path) -> Any:
         raise InvalidArgument(f"--request {path}: is not JSON: {error}") from error
 
 
-def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> None:
+def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, jpeg_quality: int = image_io.JPEG_QUALITY) -> None:
     """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
     hidden = len(jobs) == 1
     with click.progressbar(length=len(jobs), file=sys.stderr, hidden=hidden) as bar:
-        failures = batch.run(jobs, work, quality=quality, progress=lambda _count: bar.update(1))
+        failures = batch.run(jobs, work, jpeg_quality=jpeg_quality, progress=lambda _count: bar.update(1))
     if failures:
         lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
         raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")
 
 
 def _kernels() -> list[tuple[str, str]]:
-    from .backends import module
+    from .backends.cuda import loader
 
-    built, sources = module.manifest(), module.sources()
-    to_compile = ", ".join(name for name in sources if module.origin(name) == "nvrtc")
+    built, sources = loader.manifest(), loader.sources()
+    to_compile = ", ".join(name for name in sources if loader.origin(name) == "nvrtc")
     fatbins = f"nvcc {built['nvcc']} for sm_{', '.join(map(str, built['archs']))}" if built else "none"
     if to_compile:
         fatbins += f"; NVRTC compiles {to_compile} at first use"
-    version, fault = module.nvrtc()
-    return [("sources", f"{len(sources)} in {module.folder()}"), ("fatbins", fatbins), ("NVRTC", version or fault)]
+    version, fault = loader.nvrtc()
+    return [("sources", f"{len(sources)} in {loader.folder()}"), ("fatbins", fatbins), ("NVRTC", version or fault)]
 
 
 def _version(package: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ..edit import InvalidArgument
+from ..errors import InvalidArgument
 from . import claid, photoroom
 from .words import BadRequest, Declined, Refusal, Request
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..edit import InvalidArgument
+from ..errors import InvalidArgument
 from ..extras import install
 from . import config, hub
 

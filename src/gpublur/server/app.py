@@ -22,9 +22,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from .. import __version__, dialects
-from ..codec import FORMATS
 from ..demo import PHOTO
 from ..dialects import BadRequest, Declined, claid, photoroom
+from ..image_io import FORMATS
 from . import pages, remote
 from .batcher import Batcher
 from .desk import Desk, Edited, Picture
@@ -219,7 +219,7 @@ def document(text: str | bytes, field: str) -> Any:
 
 
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:
-    headers = {"x-uncertainty-score": "-1" if edited.finding is None else f"{edited.finding.uncertainty:.3f}"}
+    headers = {"x-uncertainty-score": "-1" if edited.info is None else f"{edited.info.uncertainty:.3f}"}
     if request.unsupported:
         names = ", ".join(quote(name) or "''" for name in request.unsupported)
         # No space at its end: HTTP does not allow it.

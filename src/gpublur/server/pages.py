@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ..codec import FORMATS, WRITTEN
 from ..dialects import claid, photoroom
+from ..image_io import FORMATS, WRITTEN
 from .desk import MEDIA
 
 ABOUT = "Background blur and removal, in the words of two hosted APIs. Docs: docs/dialects.md of the repository."

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..checks import MAX_RADIUS, flag, number
 from ..dialects import claid
-from ..edit import MAX_RADIUS, InvalidArgument, flag, number
+from ..errors import InvalidArgument
 
 MEGA = 1_000_000
 

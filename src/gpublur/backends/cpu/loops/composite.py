@@ -109,7 +109,7 @@ def widen(rows, margin, shift, up, line, out):
 
 @helper
 def encode_row(row, n, curve):
-    """Encode n linear values as sRGB in place, clipped to [0, 1]; `optics.ENCODE` tells the polynomial."""
+    """Encode n linear values as sRGB in place, clipped to [0, 1]; `color.ENCODE` tells the polynomial."""
     c0, c1, c2, c3, c4, c5, c6 = curve[0], curve[1], curve[2], curve[3], curve[4], curve[5], curve[6]
     for x in range(n):
         v = min(max(row[x], ZERO), ONE)

@@ -1,7 +1,6 @@
-"""The verbs on CUDA: check, caller's stream, allocate, plan, launch; nothing waits for the GPU.
+"""The operations on CUDA: check, caller's stream, allocate, plan, launch; nothing waits for the GPU.
 
-Buffers come from the pool of the picture's own library (see `gpublur.memory`). The structs here are the twins of those
-in kernels/, member for member.
+Buffers come from the pool of the picture's own library (see `gpublur.memory`).
 """
 
 from __future__ import annotations
@@ -13,61 +12,49 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import optics
-from ..arrays import Picture
-from ..edit import BlurSpec, DeviceUnavailable, InvalidArgument
-from ..optics import BORDER, Plan, Spans, Taps
-from . import module, tables
+from ... import matting
+from ...arrays import Picture
+from ...color import decode_table
+from ...errors import DeviceUnavailable, InvalidArgument
+from ...optics import BORDER, Plan, Spans, Taps
+from ...types import BlurSpec
+from . import loader, tables
+from .structs import (
+    ACROSS,
+    BLOCK,
+    CHUNK,
+    COMPOSING,
+    COPIES,
+    COVER,
+    DOWN,
+    FIELDS,
+    GLOW,
+    GRID,
+    GROUPS,
+    GUIDED,
+    INK,
+    MASK,
+    NEVER,
+    NONE,
+    PARTS,
+    PHOTO,
+    PLANES,
+    RUN,
+    SAMPLING,
+    SLOTS,
+    STEPS,
+    STRIP,
+    TILE,
+    TUNED,
+    UPSAMPLING,
+    WARP,
+    WARPS,
+)
 from .tables import CELLS, ROWS
 
-GPU, TORCH = True, "cuda"  # takes pictures that lie there, and whole batches; where the model runs
+SHARED = loader.DEFAULT_SHARED
 
-WARP, WARPS = 32, 8
-SHARED = module.DEFAULT_SHARED
-RUN = 16  # rows of a warp, at least
-COMPOSING, PARTS = 4, 16  # of composite.cu; COMPOSING: warps
-STRIP, SLOTS = 128, 144  # of pixel.cuh
-COPIES = 8  # of decimate.cu
-CHUNK = WARPS * STRIP  # of shrink.cu: pixels
-TILE, GROUPS = 64, 8  # of spans.cu
-ACROSS, DOWN, PLANES, BLOCK = 32, 8, 15, 16  # of matte.cu
-
-PHOTO = np.dtype(
-    [("pixels", "u8"), ("table", "u8"), ("picture", "i8"), ("channel", "i8"), ("height", "i4"), ("width", "i4"),
-     ("pixel", "i4"), ("opacity", "i4"), ("linear", "i4")], align=True,
-)  # fmt: skip
-INK = np.dtype([("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4")], align=True)
-COVER = np.dtype(
-    [("mask", "u8"), ("coefficients", "u8"), ("place", "f4", 4), ("unit", "f4"), ("kind", "i4"), ("rows", "i4"),
-     ("columns", "i4"), ("bytes", "i4")], align=True,
-)  # fmt: skip
-FIELDS = np.dtype(
-    [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
-)
-GLOW = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
-GRID = np.dtype(
-    [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
-     ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,
-)  # fmt: skip
-UPSAMPLING = np.dtype(
-    [("colour", "f4", 4), ("cells", "u8"), ("up", "u8"), ("across", "u8"), ("factor", "i4"), ("offset", "i4"),
-     ("reciprocal", "u4"), ("rows", "i4"), ("columns", "i4"), ("border", "i4")], align=True,
-)  # fmt: skip  # a multiple of 16 bytes, as its float4 is aligned
-STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
-SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
-TUNING = np.dtype(
-    [("epsilon", "f4"), ("flat", "f4"), ("unsure", "f4"), ("explained", "f4"), ("doubt", "f4"), ("stretch", "f4"),
-     ("certain", "f4"), ("certainty", "f4"), ("solid", "f4"), ("trace", "f4"), ("steep", "f4"), ("below", "f4"),
-     ("around", "i4")]
-)  # fmt: skip
-
-NONE, MASK, GUIDED = 0, 1, 2  # kinds of cover.cuh
-NEVER = -3e38  # no weight is below this
-TUNED = np.array(
-    (optics.EPSILON, optics.FLAT, optics.UNSURE, optics.EXPLAINED, optics.DOUBT, optics.STRETCH, optics.CERTAIN[0],
-     1 / (optics.CERTAIN[1] - optics.CERTAIN[0]), 1 / optics.SOLID, optics.TRACE, 1 / optics.BACKGROUND_BELOW,
-     optics.FIELD_BELOW, optics.AROUND), TUNING,
-)  # fmt: skip
+ON_GPU, MODEL_DEVICE = True, "cuda"
 
 
 class Light(NamedTuple):
@@ -98,34 +85,38 @@ class Frames(NamedTuple):
 
 
 def describe() -> str:
-    """Return what the verbs run on, or raise `DeviceUnavailable` with the reason why they cannot."""
-    usable, reason = module.status()
+    """Return what the operations run on, or raise `DeviceUnavailable` with the reason why they cannot."""
+    usable, reason = loader.status()
     if not usable:
         raise DeviceUnavailable(reason)
-    return module.gpu().describe()
+    return loader.gpu().describe()
 
 
 def warmup() -> None:
     """Load or compile every kernel for the current device: then a call only launches."""
-    module.gpu().warmup()
+    loader.gpu().warmup()
 
 
-def turn(picture: Picture) -> AbstractContextManager[Any]:
-    """Return a context in which the picture's device is the current one; otherwise as the caller has it."""
-    return module.gpu().on(picture.memory.device) if picture.memory.on_gpu else nullcontext()
+def device_context(picture: Picture, ordinal: int | None) -> AbstractContextManager[Any]:
+    """Return a context in which the current device is the picture's, or the one of this ordinal, or the caller's."""
+    own = picture.memory.device if picture.memory.on_gpu else None
+    if None not in (own, ordinal) and own != ordinal:
+        raise InvalidArgument(f"image lies on cuda:{own}, which device='cuda:{ordinal}' does not take")
+    wanted = ordinal if own is None else own
+    return nullcontext() if wanted is None else loader.gpu().on(wanted)
 
 
-def take(picture: Picture) -> Picture:
+def to_device(picture: Picture) -> Picture:
     """Return the picture on the device: itself if it lies there, else a copy on the current one."""
     if picture.memory.on_gpu:
         return picture
-    memory = module.gpu().memory()
+    memory = loader.gpu().memory()
     return Picture(memory.adopt(picture.pixels), picture.planar, memory)
 
 
-def give(result: Any, picture: Picture) -> Any:
+def to_input_device(result: Any, picture: Picture) -> Any:
     """Return a result where the picture that was taken lies; a copy to the host is complete when this returns."""
-    return result if picture.memory.on_gpu else module.gpu().download(result)
+    return result if picture.memory.on_gpu else loader.gpu().download(result)
 
 
 def empty(picture: Picture, channels: int) -> Any:
@@ -133,24 +124,12 @@ def empty(picture: Picture, channels: int) -> Any:
     return picture.memory.empty(picture.shape(channels), picture.dtype)
 
 
-def light(picture: Picture, linear: bool) -> Light:
+def decode(picture: Picture, linear: bool) -> Light:
     """Return the picture and how to decode it, to linear light or to display values."""
     table: tables.Table | None = None  # other types have too many values
     if picture.dtype == "uint8":
-        table = tables.kept(("decode", linear), picture.memory, lambda: {"decode": optics.decode_table(256, linear)})
+        table = tables.kept(("decode", linear), picture.memory, lambda: {"decode": decode_table(256, linear)})
     return lit(picture, linear, table)
-
-
-def lit(picture: Picture, linear: bool, table: tables.Table | None) -> Light:
-    """Return the picture with a table of its code values' light, for kernels that need one."""
-    height, width = picture.size
-    channels, memory = picture.channels, picture.memory
-    channel = 0 if channels == 1 else height * width if picture.planar else 1
-    photo = (
-        memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
-        width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
-    )  # fmt: skip
-    return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
 
 
 def shrink(picture: Picture, side: int) -> Any:
@@ -181,12 +160,6 @@ def shrink(picture: Picture, side: int) -> Any:
     return out
 
 
-def bend(spec: BlurSpec) -> NDArray[Any]:
-    """Return (3)'s weight: how it falls with alpha, and the highlight boost."""
-    low, high = spec.highlight_threshold
-    return np.array((1 / optics.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), GLOW)
-
-
 def matte(source: Light, mask: Any, refine: bool) -> Matte:
     """Return the matte of pictures.
 
@@ -202,17 +175,17 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
         return Matte(np.array(nothing, COVER), np.array(nowhere, FIELDS), ())
     memory, size = source.picture.memory, source.picture.size
     mask = memory.contiguous(memory.adopt(mask))
-    count, dtype, grid = source.picture.count, source.picture.dtype, optics.sampling(*size)
+    count, dtype, grid = source.picture.count, source.picture.dtype, matting.sampling(*size)
     sampling = np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING)
     bytes_, shape = str(mask.dtype).endswith("uint8"), tuple(mask.shape[-2:])
     unit = 1 / 255 if bytes_ else 1
-    cover = np.array((memory.address(mask), 0, optics.mask_place(shape, size), unit, MASK, *shape, bytes_), COVER)
+    cover = np.array((memory.address(mask), 0, matting.mask_place(shape, size), unit, MASK, *shape, bytes_), COVER)
     buffers: tuple[Any, ...] = (mask,)
     blocks = (-(-grid.columns // ACROSS), -(-grid.rows // DOWN), count)
     if refine:
         fits, smooth = (memory.empty((count, grid.rows, grid.columns, 4), "float32") for _ in range(2))
         weights = memory.empty((count, grid.rows, grid.columns), "float32")
-        across, down = (n + 2 * optics.WINDOW for n in (ACROSS, DOWN))
+        across, down = (n + 2 * matting.WINDOW for n in (ACROSS, DOWN))
         tile = down * (across * 20 + ACROSS * PLANES * 4)
         launch(
             source, "matte", f"fit_{dtype}", blocks, (ACROSS, DOWN), tile,
@@ -228,13 +201,123 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
         plane = memory.empty((count, *size), "float32")
         rows, columns = (np.int32(n) for n in size)
         launch(source, "matte", "resample", over(size, count), (WARP, WARPS), 0, cover, plane, rows, columns)
-        full = (memory.address(plane), 0, optics.mask_place(size, size), 1, MASK, *size, 0)
+        full = (memory.address(plane), 0, matting.mask_place(size, size), 1, MASK, *size, 0)
         cover, buffers = np.array(full, COVER), (mask, plane)
     return Matte(cover, fields, (*buffers, colours))
 
 
+def alpha(source: Light, matte: Matte, opacity: bool = False) -> Any:
+    """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
+    picture = source.picture
+    out = picture.memory.empty((*picture.shape(1)[: picture.pixels.ndim - 3], *picture.size), "float32")
+    launch(
+        source, "composite", f"alpha_{picture.dtype}", over(picture.size, picture.count), (WARP, WARPS), 0,
+        source.photo, matte.cover, out, np.int32(opacity),
+    )  # fmt: skip
+    return out
+
+
+def highlight_curve(spec: BlurSpec) -> NDArray[Any]:
+    """Return (3)'s weight: how it falls with alpha, and the highlight boost."""
+    low, high = spec.highlight_threshold
+    return np.array((1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), GLOW)
+
+
+def frames(plan: Plan, source: Light) -> Frames:
+    """Allocate the low-resolution frame twice, and put the plan's arrays beside it."""
+    rows, columns = (n + 2 * BORDER for n in plan.grid)
+    shape = (source.picture.count, rows, columns, source.colours + 1)
+    memory = source.picture.memory
+    table = tables.kept(plan, memory, lambda: tables.of(plan))
+    return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns, table)
+
+
+def bands(plan: Plan, source: Light) -> Iterator[Light]:
+    """Yield the one band that is the whole picture; what stands in for it tells where to work."""
+    yield source
+
+
+def decimate(source: Light, matte: Matte, curve: NDArray[Any], plan: Plan, frames: Frames, band: Light) -> None:
+    """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
+    picture = source.picture
+    overlap, slabs = int(len(plan.down) > plan.factor), -(-RUN // plan.factor)
+    cells = STRIP // plan.factor - overlap
+    fixed = 16 * 8 + (256 * COPIES * 4 if np.dtype(picture.dtype).itemsize == 1 else 0)
+    room = (SLOTS + overlap * cells) * 4 * (source.colours + 1) + 16 * samples(matte, STRIP)
+    warps = warps_for(WARPS, fixed, room)
+    grid = (frames.table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, cells)
+    blocks = (-(-frames.columns // cells), -(-frames.rows // (warps * slabs - overlap)), picture.count)
+    launch(
+        source, "decimate", f"decimate_{kind(source)}", blocks, (WARP, warps), fixed + warps * room,
+        source.photo, matte.cover, curve, np.array(grid, GRID), frames.cells,
+    )  # fmt: skip
+
+
+def separable(taps: Taps, plan: Plan, frames: Frames, band: Light) -> None:
+    """Blur the frame along its columns into its transpose, twice: in the end it is where it was."""
+    for cells, out, rows, columns in (
+        (frames.cells, frames.other, frames.rows, frames.columns),
+        (frames.other, frames.cells, frames.columns, frames.rows),
+    ):
+        blocks = (-(-columns // WARP), -(-rows // (WARPS * ROWS)), band.picture.count)
+        launch(
+            band, "separable", f"separable_{band.colours}", blocks, (WARP, WARPS), 0,
+            cells, out, np.uint64(frames.table.at["taps"]), np.int32(taps.reach), np.int32(rows), np.int32(columns),
+        )  # fmt: skip
+
+
+def spans(runs: Spans, plan: Plan, frames: Frames, band: Light) -> None:
+    """Blur the frame with a flat aperture (7)."""
+    at, line = frames.table.at, TILE + 2 * runs.reach + 1
+    staged = min(GROUPS * TILE // WARP, SHARED // (line * 4 * (band.colours + 1)))
+    if staged == 0:
+        raise InvalidArgument(
+            f"quality='exact' of a {plan.width} x {plan.height} picture is a disk of {runs.reach} pixels, which the "
+            "GPU has no room for; take 'high', or device='cpu'"
+        )
+    steps = np.array((at["weight"], at["half"], at["start"], runs.reach, staged), STEPS)
+    blocks = (-(-frames.columns // TILE), -(-frames.rows // (ROWS * GROUPS)), band.picture.count)
+    launch(
+        band, "spans", f"spans_{band.colours}", blocks, (TILE, GROUPS), staged * line * 4 * (band.colours + 1),
+        frames.cells, frames.other, steps, np.int32(frames.rows), np.int32(frames.columns),
+    )  # fmt: skip
+
+
+def composite(source: Light, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: Any, band: Light) -> None:
+    """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
+    cells = source.picture.memory.address(frames.cells if isinstance(plan.aperture, Taps) else frames.other)
+    upsampling = (
+        (0, 0, 0, 0), cells, frames.table.at["up"], frames.table.at["across"], plan.factor, tables.offset(plan),
+        tables.reciprocal(plan.factor), *plan.grid, BORDER,
+    )  # fmt: skip
+    put(f"composite_{kind(source)}", source, matte, upsampling, linear, out)
+
+
+def fill(source: Light, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
+    """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (3,) linear."""
+    pixel = int(source.photo["pixel"])
+    put(f"composite_{source.picture.dtype}_3_{pixel}", source, matte, bare((*colour, 0)), True, out)
+
+
+def cutout(source: Light, matte: Matte, out: Any) -> None:
+    """Write F and alpha, straight, into ``out`` of four channels."""
+    put(f"cutout_{source.picture.dtype}_{int(source.photo['pixel'])}", source, matte, bare((0, 0, 0, 0)), True, out)
+
+
+def lit(picture: Picture, linear: bool, table: tables.Table | None) -> Light:
+    """Return the picture with a table of its code values' light, for kernels that need one."""
+    height, width = picture.size
+    channels, memory = picture.channels, picture.memory
+    channel = 0 if channels == 1 else height * width if picture.planar else 1
+    photo = (
+        memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
+        width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
+    )  # fmt: skip
+    return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
+
+
 def colour_fields(
-    source: Light, cover: NDArray[Any], grid: optics.Sampling, sampling: NDArray[Any]
+    source: Light, cover: NDArray[Any], grid: matting.Sampling, sampling: NDArray[Any]
 ) -> tuple[NDArray[Any], Any]:
     """Return (5)'s colour fields, and the buffer they lie in."""
     memory, count = source.picture.memory, source.picture.count
@@ -259,7 +342,7 @@ def colour_fields(
     launch(source, "matte", "pull", blocks, (BLOCK, BLOCK), 0, sums[0], sums[1], top, colours, sampling, TUNED)
     fore = memory.address(colours)
     back = fore + count * rows * columns * 16
-    fields = np.array((fore, back, grid.place(optics.CELL), optics.FILL_BELOW, rows, columns), FIELDS)
+    fields = np.array((fore, back, grid.place(matting.CELL), matting.FILL_BELOW, rows, columns), FIELDS)
     return fields, (sums, totals, top, colours)
 
 
@@ -269,87 +352,6 @@ def halved(height: int, width: int) -> Iterator[tuple[int, int]]:
         yield height, width
         height, width = -(-height // 2), -(-width // 2)
     yield 1, 1
-
-
-def frames(plan: Plan, source: Light) -> Frames:
-    """Allocate the low-resolution frame twice, and put the plan's arrays beside it."""
-    rows, columns = (n + 2 * BORDER for n in plan.grid)
-    shape = (source.picture.count, rows, columns, source.colours + 1)
-    memory = source.picture.memory
-    table = tables.kept(plan, memory, lambda: tables.of(plan))
-    return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns, table)
-
-
-def bands(plan: Plan, source: Light) -> Iterator[Light]:
-    """Yield the one band that is the whole picture; what stands in for it tells where to work."""
-    yield source
-
-
-def decimate(source: Light, matte: Matte, glow: NDArray[Any], plan: Plan, into: Frames, band: Light) -> None:
-    """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
-    picture = source.picture
-    overlap, slabs = int(len(plan.down) > plan.factor), -(-RUN // plan.factor)
-    cells = STRIP // plan.factor - overlap
-    fixed = 16 * 8 + (256 * COPIES * 4 if np.dtype(picture.dtype).itemsize == 1 else 0)
-    room = (SLOTS + overlap * cells) * 4 * (source.colours + 1) + 16 * samples(matte, STRIP)
-    warps = warps_for(WARPS, fixed, room)
-    grid = (into.table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, cells)
-    blocks = (-(-into.columns // cells), -(-into.rows // (warps * slabs - overlap)), picture.count)
-    launch(
-        source, "decimate", f"decimate_{kind(source)}", blocks, (WARP, warps), fixed + warps * room,
-        source.photo, matte.cover, glow, np.array(grid, GRID), into.cells,
-    )  # fmt: skip
-
-
-def separable(taps: Taps, plan: Plan, of: Frames, band: Light) -> None:
-    """Blur the frame along its columns into its transpose, twice: in the end it is where it was."""
-    for cells, out, rows, columns in (
-        (of.cells, of.other, of.rows, of.columns),
-        (of.other, of.cells, of.columns, of.rows),
-    ):
-        blocks = (-(-columns // WARP), -(-rows // (WARPS * ROWS)), band.picture.count)
-        launch(
-            band, "separable", f"separable_{band.colours}", blocks, (WARP, WARPS), 0,
-            cells, out, np.uint64(of.table.at["taps"]), np.int32(taps.reach), np.int32(rows), np.int32(columns),
-        )  # fmt: skip
-
-
-def spans(spans: Spans, plan: Plan, of: Frames, band: Light) -> None:
-    """Blur the frame with a flat aperture (7)."""
-    at, line = of.table.at, TILE + 2 * spans.reach + 1
-    staged = min(GROUPS * TILE // WARP, SHARED // (line * 4 * (band.colours + 1)))
-    if staged == 0:
-        raise InvalidArgument(
-            f"quality='exact' of a {plan.width} x {plan.height} picture is a disk of {spans.reach} pixels, which the "
-            "GPU has no room for; take 'high', or device='cpu'"
-        )
-    steps = np.array((at["weight"], at["half"], at["start"], spans.reach, staged), STEPS)
-    blocks = (-(-of.columns // TILE), -(-of.rows // (ROWS * GROUPS)), band.picture.count)
-    launch(
-        band, "spans", f"spans_{band.colours}", blocks, (TILE, GROUPS), staged * line * 4 * (band.colours + 1),
-        of.cells, of.other, steps, np.int32(of.rows), np.int32(of.columns),
-    )  # fmt: skip
-
-
-def composite(source: Light, matte: Matte, plan: Plan, of: Frames, linear: bool, out: Any, band: Light) -> None:
-    """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
-    cells = source.picture.memory.address(of.cells if isinstance(plan.aperture, Taps) else of.other)
-    upsampling = (
-        (0, 0, 0, 0), cells, of.table.at["up"], of.table.at["across"], plan.factor, tables.offset(plan),
-        tables.reciprocal(plan.factor), *plan.grid, BORDER,
-    )  # fmt: skip
-    put(f"composite_{kind(source)}", source, matte, upsampling, linear, out)
-
-
-def fill(source: Light, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
-    """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (3,) linear."""
-    pixel = int(source.photo["pixel"])
-    put(f"composite_{source.picture.dtype}_3_{pixel}", source, matte, bare((*colour, 0)), True, out)
-
-
-def cutout(source: Light, matte: Matte, out: Any) -> None:
-    """Write F and alpha, straight, into ``out`` of four channels."""
-    put(f"cutout_{source.picture.dtype}_{int(source.photo['pixel'])}", source, matte, bare((0, 0, 0, 0)), True, out)
 
 
 def bare(colour: tuple[float, ...]) -> tuple[Any, ...]:
@@ -376,17 +378,6 @@ def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], li
         source, "composite", entry, blocks, (WARP, warps), fixed + warps * each,
         source.photo, matte.cover, matte.fields, np.array(upsampling, UPSAMPLING), np.array(ink, INK), out,
     )  # fmt: skip
-
-
-def alpha(source: Light, matte: Matte, opacity: bool = False) -> Any:
-    """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
-    picture = source.picture
-    out = picture.memory.empty((*picture.shape(1)[: picture.pixels.ndim - 3], *picture.size), "float32")
-    launch(
-        source, "composite", f"alpha_{picture.dtype}", over(picture.size, picture.count), (WARP, WARPS), 0,
-        source.photo, matte.cover, out, np.int32(opacity),
-    )  # fmt: skip
-    return out
 
 
 def kind(source: Light) -> str:
@@ -420,4 +411,4 @@ def launch(source: Light, name: str, entry: str, grid: Any, block: Any, shared: 
     flat = [
         a if isinstance(a, (np.generic, np.ndarray)) and a.ndim == 0 else np.uint64(memory.address(a)) for a in args
     ]
-    module.gpu().launch(name, entry, grid, block, tuple(flat), shared, memory.stream())
+    loader.gpu().launch(name, entry, grid, block, tuple(flat), shared, memory.stream())

@@ -23,7 +23,7 @@ from numba import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
 from numba.misc.appdirs import AppDirs
 
-from ... import optics
+from .... import optics
 
 HERE = Path(__file__).parent
 SECONDS = 25  # of CPU, to compile what a first blur needs with the model; 17 with a mask (docs/benchmarks.md)
