@@ -33,7 +33,7 @@ def measured(torch):
 
 def run(monkeypatch, *args):
     monkeypatch.setattr(bench, "COPIED", COPIED)
-    monkeypatch.setattr(cli, "_editor", lambda device, model, text_model: gpublur.Editor("cpu", find_ellipse))
+    monkeypatch.setattr(cli, "make_editor", lambda device, model, text_model: gpublur.Editor("cpu", find_ellipse))
     return CliRunner().invoke(cli.main, ["bench", "--seconds", "0", *map(str, args)])
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from gpublur.cli import main
 from gpublur.errors import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
 from gpublur.extras import install
 from gpublur.image_io import Photo
-from gpublur.types import Edit
+from gpublur.types import BlurSpec, Edit, MaskInfo, SubjectQuery
 
 SRGB = bytes(16) + b"RGB " + bytes(108)
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -41,27 +42,35 @@ class FakeEditor:
         text = {"text_model": text_model} if text_model else {}
         self.calls.append(("init", {"device": device, "model": model} | text))
 
-    def blur_background(self, pixels: np.ndarray, **options: Any) -> np.ndarray:
+    def blur_background(self, photo: Photo, **options: Any) -> tuple[Photo, MaskInfo]:
         self.calls.append(("blur", options))
+        pixels = photo.pixels
         if pixels.shape[0] == 1:
             raise InvalidArgument("image of 1 row")
         if self.model == "absent":
             raise ModelUnavailable("model='absent' is unknown")
-        return np.iinfo(pixels.dtype).max - pixels
+        return replace(photo, pixels=np.iinfo(pixels.dtype).max - pixels), self.info(options)
 
-    def remove_background(self, pixels: np.ndarray, color: str | None = None, **options: Any) -> np.ndarray:
+    def info(self, options: dict[str, Any]) -> MaskInfo:
+        """What a mask tells; without one, what a subject in a quarter of the picture would."""
+        mask = options.get("mask")
+        return MaskInfo(np.eye(4, dtype=np.float32) if mask is None else mask)
+
+    def remove_background(self, photo: Photo, color: str | None = None, **options: Any) -> tuple[Photo, MaskInfo]:
         self.calls.append(("remove", options | {"color": color}))
-        shape = (*pixels.shape[:2], 4 if color is None else 3)
-        return np.full(shape, 7, pixels.dtype)
+        shape = (*photo.pixels.shape[:2], 4 if color is None else 3)
+        return replace(photo, pixels=np.full(shape, 7, photo.pixels.dtype)), self.info(options)
 
     def edit_photo(self, photo: Photo, edit: Edit, *, mask: Any = None, **options: Any) -> Any:
         self.calls.append(("edit", {"edit": edit, "mask": mask}))
         own = np.linspace(0, 1, photo.pixels[..., 0].size, dtype=np.float32).reshape(photo.pixels.shape[:2])
         return REAL.edit_photo(photo, edit, mask=own if mask is None else mask, **options)
 
-    def segment(self, pixels: Any, **options: Any) -> Any:
+    def segment(self, photo: Photo, **options: Any) -> tuple[Photo, MaskInfo]:
         self.calls.append(("segment", options))
-        return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
+        shape = photo.pixels.shape[:2]
+        mask = np.linspace(0, 255, shape[0] * shape[1]).reshape(shape).astype(np.uint8)
+        return Photo(mask), MaskInfo(mask)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +104,8 @@ def test_blur_one_file(tmp_path: Path, calls: list) -> None:
     np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
     assert photo.icc == SRGB
     options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
-    options |= {"prompt": None, "on_no_subject": "blur_all"}
+    options |= {"highlight_threshold": (0.6, 0.95), "linear_light": True}
+    options |= {"prompt": None, "negative_prompt": None, "on_no_subject": "blur_all", "refine": "auto", "details": True}
     assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
 
 
@@ -166,6 +176,68 @@ def test_mask_option_takes_one_input(tmp_path: Path) -> None:
     assert "single input" in result.stderr
 
 
+def test_a_folder_of_masks(tmp_path: Path, calls: list) -> None:
+    for name in ("a.jpg", "x/b.jpg", "x/c.png"):
+        make(tmp_path / "in" / name)
+    assert run("mask", tmp_path / "in", "-o", tmp_path / "masks").exit_code == 0
+    assert files(tmp_path / "masks") == {"a.png", "x/b.png", "x/c.png"}
+    (tmp_path / "masks" / "x" / "b.png").unlink()
+    make(tmp_path / "masks" / "a.png", np.full((6, 8), 51, np.uint8))
+    calls.clear()
+    result = run("remove", tmp_path / "in", "-o", tmp_path / "out", "--masks", tmp_path / "masks", "--workers", 1)
+    given = [options["mask"] for name, options in calls if name == "remove"]
+    np.testing.assert_allclose(given[0], 0.2, atol=1e-6)
+    np.testing.assert_allclose(given[1], np.linspace(0, 1, 48).reshape(6, 8), atol=1 / 255)
+    assert result.exit_code == 1
+    assert (
+        f"1 of 3 pictures failed:\n  {tmp_path}/in/x/b.jpg: {tmp_path}/masks/x/b.png: cannot be read" in result.stderr
+    )
+    assert f"No subject was found in 1 of 3 pictures:\n  {tmp_path}/in/a.jpg\n" in result.stderr
+    both = run("blur", tmp_path / "in/a.jpg", "-o", tmp_path / "b.jpg", "--mask", "m.png", "--masks", tmp_path)
+    assert (both.exit_code, "exclude each other" in both.stderr) == (1, True)
+
+
+def test_report(tmp_path: Path) -> None:
+    make(tmp_path / "in" / "a.jpg")
+    make(tmp_path / "in" / "thin.png", PIXELS[:1])
+    result = run("blur", tmp_path / "in", "-o", tmp_path / "out", "--report", tmp_path / "new" / "report.json")
+    assert result.exit_code == 1
+    first, second = json.loads((tmp_path / "new" / "report.json").read_text())
+    source, output = (str(tmp_path / folder / "a.jpg") for folder in ("in", "out"))
+    assert first == {
+        "source": source, "output": output, "found": True, "share": 0.25, "uncertainty": 0.0, "error": None,
+    }  # fmt: skip
+    assert second["error"] == "image of 1 row"
+    assert {second[name] for name in ("output", "found", "share", "uncertainty")} == {None}
+
+
+def test_no_subject_in_a_single_picture_is_said(tmp_path: Path) -> None:
+    source, mask = make(tmp_path / "a.png"), make(tmp_path / "m.png", np.zeros((6, 8), np.uint8))
+    result = run("blur", source, "-o", tmp_path / "b.png", "--mask", mask)
+    assert (result.exit_code, result.stderr) == (0, f"No subject was found in {source}\n")
+
+
+def test_options_come_from_the_value_types(tmp_path: Path, calls: list) -> None:
+    source = make(tmp_path / "a.jpg")
+    given = ("--no-refine", "--negative-prompt", "dog", "--highlight-threshold", 0.1, 0.2, "--no-linear-light")
+    assert run("blur", source, "-o", tmp_path / "b.jpg", *given).exit_code == 0
+    options = calls[-1][1]
+    assert (options["refine"], options["negative_prompt"]) == (False, "dog")
+    assert (options["highlight_threshold"], options["linear_light"]) == ((0.1, 0.2), False)
+    shown = run("blur", "--help").stdout
+    for kind in (BlurSpec, SubjectQuery):
+        for field in fields(kind):
+            assert f"--{field.name.replace('_', '-')}" in shown or field.name == "details"
+
+
+def test_jpeg_quality(tmp_path: Path) -> None:
+    source = make(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+    for quality in (20, 90):
+        assert run("blur", source, "-o", tmp_path / f"{quality}.jpg", "--jpeg-quality", quality).exit_code == 0
+    assert (tmp_path / "20.jpg").stat().st_size < 0.6 * (tmp_path / "90.jpg").stat().st_size
+    assert run("blur", source, "-o", tmp_path / "c.jpg", "--jpeg-quality", 101).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -223,29 +295,31 @@ def test_words_and_category(tmp_path: Path, calls: list, monkeypatch: pytest.Mon
     source = make(tmp_path / "a.png")
     asked = []
 
-    def check(argument: str, words: str | None, model: str, text_model: str | None) -> None:
+    def check(argument: str, words: str | None, model: str, text_model: str | None, *, negative: bool) -> None:
         asked.append((argument, words, model, text_model))
         if words == "zebra":
-            raise PromptUnsupported("--keep='zebra': no")
+            raise PromptUnsupported("--prompt='zebra': no")
 
     monkeypatch.setattr(segmentation, "check_words", check)
     monkeypatch.setattr(segmentation, "ready_category", lambda category, default: category == "cars")
     for command, call in (("blur", "blur"), ("remove", "remove"), ("mask", "segment")):
         calls.clear()
-        words = ("--keep", "bottle", "--text-model", "clip", "--on-no-subject", "error")
+        words = ("--prompt", "bottle", "--text-model", "clip", "--on-no-subject", "error")
         assert run(command, source, "-o", tmp_path / f"{command}.png", *words).exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "general", "text_model": "clip"})
         assert (calls[1][0], calls[1][1]["prompt"]) == (call, "bottle")
         assert calls[1][1]["on_no_subject"] == "error"
-        assert asked[-1] == ("--keep", "bottle", "general", "clip")
+        assert asked[-2:] == [
+            ("--prompt", "bottle", "general", "clip"), ("--negative-prompt", None, "general", "clip"),
+        ]  # fmt: skip
         calls.clear()
         assert run(command, source, "-o", tmp_path / f"{command}2.png", "--category", "cars").exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "cars"})
         assert calls[1][1]["prompt"] is None
         calls.clear()
-        result = run(command, source, "-o", tmp_path / "no.png", "--keep", "zebra")
+        result = run(command, source, "-o", tmp_path / "no.png", "--prompt", "zebra")
         assert (result.exit_code, calls) == (1, [])
-        assert "--keep='zebra': no" in result.stderr
+        assert "--prompt='zebra': no" in result.stderr
 
 
 def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,7 @@ from gpublur.arrays import Picture
 from gpublur.backends.cuda import loader, structs, tables
 from gpublur.backends.cuda import ops as cuda
 from gpublur.memory import CupyMemory, Memory, TorchMemory, gpu_memory
-from gpublur.pipeline import SubjectQuery
-from gpublur.types import BlurSpec
+from gpublur.types import BlurSpec, SubjectQuery
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 

@@ -24,7 +24,8 @@ LAYERS = (
     "typed engine",
     "api",
     "dialects batch",
-    "server bench",
+    "server bench options",
+    "runs",
     "cli",
     "__main__",
 )
@@ -48,7 +49,7 @@ HOMES = {
     "onnxruntime": {"segmentation/onnx.py"},
     "PIL": {"arrays", "image_io", "checks", "geometry", "bench"},
     "imagecodecs": {"image_io"},
-    "click": {"cli"},
+    "click": {"cli", "options", "runs"},
     "pydantic": {"dialects"},
     **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},
     "matplotlib": {"bench", "cli"},

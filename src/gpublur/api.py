@@ -17,7 +17,6 @@ from .backends import Backend, device_name
 from .checks import color as checked_color
 from .engine import Engine
 from .image_io import Photo
-from .pipeline import SubjectQuery
 from .typed import (
     ApplyEdit,
     BlurBackground,
@@ -38,6 +37,7 @@ from .types import (
     OnNoSubject,
     Quality,
     Refine,
+    SubjectQuery,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from . import backends, image_io
 from .checks import number, whole
 from .errors import DeviceUnavailable, ImageFileError, InvalidArgument, ModelUnavailable
 from .image_io import Photo
+from .types import MaskInfo
 
 ENDS_ALL = (DeviceUnavailable, ModelUnavailable)  # no other picture would be spared
 
@@ -193,11 +194,21 @@ class Job(NamedTuple):
     destination: Path
 
 
-class Failure(NamedTuple):
-    """One picture that could not be done, and why."""
+class Done(NamedTuple):
+    """What became of a job.
 
-    source: Path
-    reason: str
+    Attributes
+    ----------
+    job : Job
+    info : MaskInfo, optional
+        What was found in the picture, where a model or a mask was asked.
+    error : str, optional
+        Why it failed.
+    """
+
+    job: Job
+    info: MaskInfo | None = None
+    error: str | None = None
 
 
 def plan(
@@ -246,6 +257,12 @@ def plan(
     return jobs
 
 
+def masks_for(inputs: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Return where the mask of each picture of the inputs is: in ``folder``, as ``gpublur mask`` writes them there."""
+    found = (pair for path in inputs for pair in _pictures(path, folder))
+    return {source: folder / _renamed(relative, "PNG", False) for source, relative in found}
+
+
 def check_destinations(destinations: Iterable[Path], *, overwrite: bool) -> None:
     """Refuse to write where something is, or where nothing can be written.
 
@@ -270,12 +287,13 @@ def check_destinations(destinations: Iterable[Path], *, overwrite: bool) -> None
 
 def run(
     jobs: Iterable[Job],
-    work: Callable[[Photo], Photo],
+    work: Callable[[Job, Photo], tuple[Photo, MaskInfo | None]],
     *,
     jpeg_quality: int = image_io.JPEG_QUALITY,
+    workers: int | None = None,
     progress: Callable[[int], None] | None = None,
-) -> list[Failure]:
-    """Do the ``jobs``, several at a time, each through ``work``, and return those that failed, in the jobs' order.
+) -> list[Done]:
+    """Do the ``jobs``, several at a time, each through ``work``, and return what became of them, in their order.
 
     The photos that ``work`` is given have the ``format`` that their results are written in. ``progress`` is called with
     the number of jobs that are over.
@@ -284,16 +302,21 @@ def run(
     `DeviceUnavailable` and `ModelUnavailable`, from which no other picture would be spared, end the run.
     """
 
-    def one(job: Job) -> None:
+    def one(job: Job) -> MaskInfo | None:
         photo = replace(image_io.decode(job.source), format=image_io.format_of(job.destination))
-        image_io.write_file(job.destination, image_io.encode(work(photo), photo.format, jpeg_quality=jpeg_quality))
+        result, info = work(job, photo)
+        data = image_io.encode(result, photo.format, jpeg_quality=jpeg_quality)
+        image_io.write_file(job.destination, data)
+        return info
 
-    failures = []
-    for job, _, error in overlap(jobs, one, progress=progress):
-        if error is not None:
-            reason = str(error) or type(error).__name__
-            failures.append(Failure(job.source, reason.removeprefix(f"{job.source}: ")))
-    return failures
+    return [
+        Done(job, info, None if error is None else said(error).removeprefix(f"{job.source}: "))
+        for job, info, error in overlap(jobs, one, workers=workers, progress=progress)
+    ]
+
+
+def said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _single(inputs: Sequence[Path], output: Path, format: str | None, alpha: bool) -> Job:

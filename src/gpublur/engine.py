@@ -13,8 +13,7 @@ from .arrays import Batch
 from .checks import flag
 from .errors import InvalidArgument
 from .image_io import Photo
-from .pipeline import SubjectQuery
-from .types import BlurSpec, Edit, MaskInfo
+from .types import BlurSpec, Edit, MaskInfo, SubjectQuery
 
 
 class Engine:

@@ -71,6 +71,11 @@ class Photo:
         Colour profile. One for other channels than those of ``pixels`` (of grey or CMYK beside RGB) is dropped.
     exif : bytes, optional
         EXIF block as Pillow hands it out (it starts with "Exif" and two zeros), without orientation and thumbnail.
+
+    Examples
+    --------
+    >>> Photo(np.zeros((40, 60, 4), np.uint8), "WEBP").alpha
+    True
     """
 
     pixels: NDArray[np.uint8 | np.uint16]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,32 +19,13 @@ from . import geometry, image_io, optics
 from .arrays import Picture
 from .backends import Device
 from .backends.base import Array, Backend, Matte, Source
-from .checks import Paint, choice, flag
+from .checks import Paint
 from .color import decode, max_value
-from .errors import InvalidArgument, PictureTooLarge
+from .errors import PictureTooLarge
 from .geometry import Frame
 from .matting import apply_empty_mask_policy
 from .memory import Memory
-from .types import ON_NO_SUBJECT, BlurSpec, Edit, MaskInfo, OnNoSubject, Refine, mask_infos
-
-
-@dataclass(frozen=True)
-class SubjectQuery:
-    """What a call looks for in its pictures; the fields are arguments of `gpublur.blur_background`."""
-
-    prompt: str | None = None
-    negative_prompt: str | None = None
-    on_no_subject: OnNoSubject = "blur_all"
-    refine: Refine = "auto"
-    details: bool = False
-
-    def checked(self) -> SubjectQuery:
-        """Return the same, checked but for its words, which `segmentation.check_words` checks."""
-        choice("on_no_subject", self.on_no_subject, ON_NO_SUBJECT)
-        flag("details", self.details)
-        if self.refine != "auto" and not isinstance(self.refine, bool):
-            raise InvalidArgument(f"refine={self.refine!r} is not 'auto', True or False")
-        return self
+from .types import BlurSpec, Edit, MaskInfo, OnNoSubject, SubjectQuery, mask_infos
 
 
 class Mask(NamedTuple):

@@ -133,6 +133,46 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class SubjectQuery:
+    """What a call looks for in its pictures.
+
+    Parameters
+    ----------
+    prompt : str, optional
+        What the subject is, in a word or short text, such as "bottle" or "cat and sofa".
+    negative_prompt : str, optional
+        What the subject is not.
+    on_no_subject : {"blur_all", "keep", "error"}
+        Where there is no subject: all is background, the picture stays as it is, or it counts as failed.
+    refine : {"auto", True, False}
+        Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
+    details : bool
+        Tell what was found, too.
+
+    Examples
+    --------
+    >>> SubjectQuery(on_no_subject="ignore").checked()
+    Traceback (most recent call last):
+        ...
+    gpublur.errors.InvalidArgument: on_no_subject='ignore' is not one of 'blur_all', 'keep', 'error'
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    on_no_subject: OnNoSubject = "blur_all"
+    refine: Refine = "auto"
+    details: bool = False
+
+    def checked(self) -> SubjectQuery:
+        """Return the same, checked but for its words, which `segmentation.check_words` checks."""
+        choice("on_no_subject", self.on_no_subject, ON_NO_SUBJECT)
+        flag("details", self.details)
+        if self.refine != "auto" and not isinstance(self.refine, bool):
+            raise InvalidArgument(f"refine={self.refine!r} is not 'auto', True or False")
+        return self
+
+
+@dataclass(frozen=True)
 class Resize:
     """The size of a result.
 
@@ -296,7 +336,7 @@ class MaskInfo:
         # the union with the true one is all of that, and what is missed: sum(p) elsewhere.
         right = float(self._right)
         union = float(self._taken) + self.share - right
-        return min(1.0, DOUBT * (1 - (right + SMALL) / (union + SMALL)))
+        return min(1.0, max(0.0, DOUBT * (1 - (right + SMALL) / (union + SMALL))))
 
     def __repr__(self) -> str:
         return f"MaskInfo(share={self.share:.3f}, uncertainty={self.uncertainty:.3f})"
