@@ -1,6 +1,8 @@
 """The CUDA backend's own promises, on emulated kernels: the CPU's picture, whole batches, torch's and CuPy's arrays."""
 
+import re
 import sys
+from importlib import import_module
 from types import SimpleNamespace
 
 import emulated
@@ -9,13 +11,13 @@ import numpy as np
 import pytest
 from conftest import matte, scene
 
-from gpublur import InvalidArgument, NoSubject, optics, pipeline
+from gpublur import InvalidArgument, NoSubject, matting, optics, pipeline
 from gpublur.api import Editor
 from gpublur.arrays import Picture
 from gpublur.backends.cuda import loader, structs, tables
 from gpublur.backends.cuda import ops as cuda
 from gpublur.memory import CupyMemory, Memory, TorchMemory, gpu_memory
-from gpublur.types import BlurSpec, SubjectQuery
+from gpublur.types import BlurSpec, Edit, Resize, SubjectQuery
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 
@@ -440,3 +442,94 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
     batch = gpu.segment(np.stack([PHOTO, PHOTO[::-1]]))
     np.testing.assert_allclose(batch[0], cpu.segment(PHOTO), atol=1e-3)
     cpu._engine.model, cpu._engine._segmenter = "general", None
+
+
+# --- What the host and the kernels agree on ---
+
+CONSTANT = re.compile(r"^constexpr (?:int|float) (.+?);", re.M)
+
+
+def constants(name):
+    """The constants of a kernel source, by its header's too."""
+    found = {}
+    for file in ("pixel.cuh", name):
+        for declared in CONSTANT.findall((loader.folder() / file).read_text()):
+            for one in declared.split(", "):
+                constant, _, value = one.partition(" = ")
+                if "<" not in constant:
+                    found[constant] = eval(value.removesuffix("f").replace("/", "//"), {}, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "ours", "names"),
+    [
+        ("pixel.cuh", structs, "WARP STRIP SLOTS"),
+        ("pixel.cuh", tables, "QUAD"),
+        ("composite.cu", structs, "RUN PARTS"),
+        ("composite.cu", tables, "CELLS"),
+        ("composite.cu", import_module("gpublur.backends.cpu.loops.composite"), "SLACK"),
+        ("decimate.cu", structs, "COPIES"),
+        ("shrink.cu", structs, "WARPS CHUNK"),
+        ("spans.cu", structs, "TILE GROUPS"),
+        ("spans.cu", tables, "ROWS"),
+        ("separable.cu", tables, "ROWS"),
+        ("matte.cu", structs, "ACROSS DOWN PLANES BLOCK"),
+        ("matte.cu", matting, "WINDOW MEAN CELL"),
+        ("upload.cu", tables, "WORDS"),
+    ],
+)
+def test_sizes_are_those_of_the_kernels(source, ours, names):
+    theirs = constants(source)
+    for name in names.split():
+        assert getattr(ours, name) == pytest.approx(theirs[name]), name
+
+
+# --- Edits ---
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit(remove=True, clip=True),
+        Edit(remove=True, color="#c08040"),
+        Edit(remove=True, color="#c0804080", resize=Resize(50, 60, "canvas")),
+        Edit(blur=BlurSpec(radius=0.04), clip=True, resize=Resize("50%")),
+        Edit(blur=BlurSpec("gaussian", 0.02), focus="linear"),
+        Edit(),
+    ],
+)
+@pytest.mark.parametrize("planar", [False, True])
+def test_edits_of_arrays_on_a_gpu(gpu, cpu, monkeypatch, edit, planar):
+    """They come back where they lay, and are what the CPU makes of them."""
+    picture = pictured(3, planar, "uint8")
+    memory = OnGpu()
+    monkeypatch.setattr("gpublur.arrays.gpu_memory", lambda value: memory if isinstance(value, GpuArray) else None)
+    options = {"mask": MASK, "layout": "CHW" if planar else "HWC"}
+    want = cpu.apply(picture, edit, **options)
+    got = gpu.apply(picture.view(GpuArray), edit, **options)
+    assert type(got) is GpuArray
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    assert np.abs(np.asarray(got).astype(int) - want).max() <= 2
+    finished = edit.resize is not None or edit.color == "#c0804080"
+    assert memory.downloads == (3 if edit.focus == "linear" else int(finished))
+
+
+class GpuArray(np.ndarray):
+    """Stands for an array on a GPU: an array of NumPy that is not one."""
+
+
+class OnGpu(emulated.EmulatedMemory):
+    """Its memory, which counts the copies of pictures to this machine's."""
+
+    downloads = 0
+
+    def empty(self, shape, dtype):
+        return super().empty(shape, dtype).view(GpuArray)
+
+    def adopt(self, array):
+        return super().adopt(array).view(GpuArray)
+
+    def to_host(self, array):
+        self.downloads += array.ndim == 3
+        return np.asarray(array)

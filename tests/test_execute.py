@@ -328,3 +328,40 @@ def test_a_resize_takes_no_float_copy_of_the_picture(channels):
     tracemalloc.stop()
     assert (drawn == 77).all()
     assert most < 3.5 * 4 * 1000 * 1500  # three planes
+
+
+def test_grey_pictures_without_a_channel_axis_are_resized(torch, warm, photo):
+    assert warm.apply(photo[..., 0], Edit(resize=Resize(30))).shape == (HEIGHT, 30)
+    assert warm.apply(torch.from_numpy(photo[..., 0].copy()), Edit(resize=Resize(30))).shape == (HEIGHT, 30)
+
+
+def test_a_photo_is_an_image_and_keeps_what_it_knows(warm, photo):
+    given = Photo(photo, "JPEG", icc=profile("sRGB"), exif=exif())
+    blurred = warm.blur_background(given, "bokeh", 0.03)
+    assert (blurred.format, blurred.icc, blurred.exif) == (given.format, given.icc, given.exif)
+    np.testing.assert_array_equal(blurred.pixels, warm.blur_background(photo, "bokeh", 0.03))
+    assert warm.remove_background(given).format == "PNG"  # a JPEG has no room for transparency
+    assert warm.segment(given).pixels.dtype == np.uint8
+    assert warm.apply([given], Edit(resize=Resize(30)))[0].pixels.shape == (HEIGHT, 30, 3)
+
+
+def test_files_are_opened_and_saved(tmp_path, photo):
+    given = Photo(photo, "PNG", exif=exif())
+    gpublur.save(tmp_path / "new" / "a.png", given)
+    read = gpublur.open(str(tmp_path / "new" / "a.png"))
+    np.testing.assert_array_equal(read.pixels, photo)
+    assert read.exif == given.exif
+    gpublur.save(str(tmp_path / "b.jpg"), photo, jpeg_quality=20)
+    assert gpublur.open((tmp_path / "b.jpg").read_bytes()).format == "JPEG"
+    with pytest.raises(InvalidArgument, match="cannot hold transparency"):
+        gpublur.save(tmp_path / "c.jpg", np.zeros((4, 5, 4), np.uint8))
+    with pytest.raises(InvalidArgument, match="suffix is not one of"):
+        gpublur.save(tmp_path / "c.xyz", photo)
+
+
+def test_what_an_edit_returns_is_the_callers_own(warm, photo):
+    before = photo.copy()
+    for edit in (Edit(), Edit(resize=Resize(WIDTH, 60)), Edit(clip=True), BLUR):
+        out = warm.apply(photo, edit)
+        out[:] = 7
+        np.testing.assert_array_equal(photo, before)

@@ -179,3 +179,21 @@ def test_the_house_sees_a_stranger(file, source):
 )
 def test_the_house_lets_friends_in(source):
     assert not list(offences("backends/cpu/ops.py", source))
+
+
+def test_files_are_short():
+    """All but the compiled loops, which are short too."""
+    lengths = {file: len((SOURCES / file).read_text().splitlines()) for file in FILES}
+    assert {file: length for file, length in lengths.items() if length > 450} == {}
+
+
+def functions(file):
+    return [node.name for node in ast.parse((SOURCES / file).read_text()).body if isinstance(node, ast.FunctionDef)]
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_backends_have_the_protocol_s_operations_first_and_in_its_order(backend):
+    base = ast.parse((SOURCES / "backends/base.py").read_text())
+    [protocol] = [node for node in base.body if isinstance(node, ast.ClassDef)]
+    operations = [node.name for node in protocol.body if isinstance(node, ast.FunctionDef) and node.name.islower()]
+    assert functions(f"backends/{backend}/ops.py")[: len(operations)] == operations

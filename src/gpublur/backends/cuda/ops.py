@@ -391,7 +391,7 @@ def over(size: tuple[int, int], count: int) -> tuple[int, int, int]:
 
 
 def samples(matte: Matte, n: int) -> int:
-    """Return how many samples of guided coefficients n pixels lie between, at most; twin of line_samples."""
+    """Return how many samples of guided coefficients n pixels lie between, at most, as line_samples in cover.cuh."""
     return int(np.float32(n) * matte.cover["place"][0]) + 3 if matte.cover["kind"] == GUIDED else 0
 
 
@@ -401,7 +401,7 @@ def warps_for(most: int, fixed: int, each: int) -> int:
 
 
 def segment_bytes(n: int, size: int, channels: int) -> int:
-    """Return the shared memory of n pixels, wherever they begin; twin of the function in pixel.cuh."""
+    """Return the shared memory of n pixels, wherever they begin, as in pixel.cuh."""
     return ((n * size + 45) // 16 * 16 + 16) * channels
 
 

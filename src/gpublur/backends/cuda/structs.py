@@ -1,4 +1,7 @@
-"""What the host and the kernels must agree on: arguments of kernels, member for member, and sizes of blocks."""
+"""What the host and the kernels agree on: arguments of kernels, member for member, and sizes of blocks.
+
+tests/test_cuda.py reads these sizes out of the kernels' sources.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .rows import ONE, ZERO, alpha_row, copy, decode, display, write
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
 TINY, NEXT_TO_NONE = np.float32(1e-30), np.float32(1e-20)
-SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha (twin: composite.cu)
+SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha
 
 
 class Fields(NamedTuple):
