@@ -35,10 +35,10 @@ from gpublur.api import Editor
 from gpublur.errors import InvalidArgument, PromptUnsupported
 from gpublur.server import Settings, app, create_app
 from gpublur.server.app import photoroom_answer
+from gpublur.server.auth import Keys
 from gpublur.server.batcher import Batcher, Editors
-from gpublur.server.desk import Edited, Picture
-from gpublur.server.keys import Keys
-from gpublur.server.store import Store
+from gpublur.server.handlers import Edited, Picture
+from gpublur.server.result_store import Store
 from gpublur.types import MaskInfo
 
 BLUR = {"background.blur.mode": "bokeh", "removeBackground": "false"}

@@ -46,7 +46,7 @@ class Sampling:
     rows: int
     columns: int
 
-    def place(self, cell: int = 1) -> Floats:
+    def affine(self, cell: int = 1) -> Floats:
         """Return (4,) p: a sample's, or a cell of ``cell`` samples', column = p[0] x + p[1] and row = p[2] y + p[3]."""
         maps = []
         for first in (self.left, self.top):
@@ -61,8 +61,8 @@ def sampling(height: int, width: int) -> Sampling:
     return Sampling(step, top, left, len(range(top, height, step)), len(range(left, width, step)))
 
 
-def mask_place(mask: tuple[int, int], size: tuple[int, int]) -> Floats:
-    """Return the map from pixels to a mask stretched over the picture, as `Sampling.place` does; both are (h, w)."""
+def mask_affine(mask: tuple[int, int], size: tuple[int, int]) -> Floats:
+    """Return the map from pixels to a mask stretched over the picture, as `Sampling.affine` does; both are (h, w)."""
     down, across = (m / n for m, n in zip(mask, size, strict=True))
     return np.array([across, 0.5 * across - 0.5, down, 0.5 * down - 0.5], np.float32)
 

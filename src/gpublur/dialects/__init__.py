@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import InvalidArgument
 from . import claid, photoroom
-from .words import BadRequest, Declined, Refusal, Request
+from .base import BadRequest, Declined, Refusal, Request
 
 __all__ = ["DIALECTS", "BadRequest", "Declined", "Refusal", "Request", "read"]
 

@@ -20,7 +20,7 @@ from pydantic import (
 from .. import checks
 from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported
 from ..types import BlurSpec, Edit, Resize, Subject
-from .words import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
+from .base import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
 
 NAME = "claid"
 LEVELS = {"low": 0.01, "medium": 0.03, "high": 0.05}  # ours: Claid tells no numbers

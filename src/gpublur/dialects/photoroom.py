@@ -12,7 +12,7 @@ from .. import checks
 from ..checks import MAX_RADIUS
 from ..errors import ImageFileError, InvalidArgument, PromptUnsupported
 from ..types import DEFAULT_RADIUS, BlurSpec, Edit, Resize, Subject
-from .words import Refusal, Request, bad_request, hexadecimal, status_and_message
+from .base import Refusal, Request, bad_request, hexadecimal, status_and_message
 
 NAME = "photoroom"
 MAX_SIDE = 20_000  # of WxH; PhotoRoom names no limit

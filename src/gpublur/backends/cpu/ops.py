@@ -37,8 +37,8 @@ NO_UP = np.zeros((1, 4), np.float32)
 class Matte(NamedTuple):
     """What the matte stage knows: alpha everywhere, and the colours of subject and background around every place."""
 
-    cover: loops.Cover
-    fields: loops.Fields
+    cover: loops.AlphaSource
+    fields: loops.ColorFields
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def empty(picture: Picture, channels: int) -> NDArray[Any]:
     return np.empty(picture.shape(channels), picture.pixels.dtype)
 
 
-def decode(picture: Picture, linear: bool) -> loops.Light:
+def decode(picture: Picture, linear: bool) -> loops.Source:
     """Return the picture with the table that decodes it, to linear light or to display values."""
     top = max_value(picture.dtype)
     levels = top + 1 if top > 1 else 65536
-    return loops.Light(
+    return loops.Source(
         memory(picture.pixels, picture.planar),
         *picture.size,
         decode_table(levels, linear),
@@ -126,7 +126,7 @@ def shrink(picture: Picture, side: int) -> NDArray[np.float32]:
     return out[None]
 
 
-def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte:
+def matte(source: loops.Source, mask: NDArray[Any] | None, refine: bool) -> Matte:
     """Return the matte of a picture.
 
     Parameters
@@ -140,10 +140,10 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
     if mask is None:
         return Matte(
             cover(np.zeros((1, 1), np.uint8), np.float32(1))._replace(given=False),
-            loops.Fields(np.zeros((1, 1, 2 * colours), np.float32), NOWHERE, FILL_BELOW),
+            loops.ColorFields(np.zeros((1, 1, 2 * colours), np.float32), NOWHERE, FILL_BELOW),
         )
     pixels, height, width = values(source), source.height, source.width
-    grid, to_mask = matting.sampling(height, width), matting.mask_place(mask.shape, (height, width))
+    grid, to_mask = matting.sampling(height, width), matting.mask_affine(mask.shape, (height, width))
     rows, columns = np.arange(grid.top, height, grid.step), np.arange(grid.left, width, grid.step)
     samples = pixels[grid.top :: grid.step, grid.left :: grid.step]
     unit = np.float32(1 / max_value(mask.dtype))
@@ -159,16 +159,16 @@ def matte(source: loops.Light, mask: NDArray[Any] | None, refine: bool) -> Matte
         guide = np.broadcast_to(shown, (*shown.shape[:2], 3)).astype(np.float32)
         linear = coefficients(guide, alpha, around)
         alpha = np.clip((linear[..., :3] * guide).sum(-1) + linear[..., 3], 0, 1)
-        covered = evaluated(loops.guide, (height, width), source, linear, grid.place())
+        covered = evaluated(loops.guide, (height, width), source, linear, grid.affine())
     elif mask.shape != (height, width):
         covered = evaluated(loops.stretch, (height, width), covered, to_mask)
     codes = samples[..., :colours] if source.scale < 1 else np.clip(samples[..., :colours], 0, 1) * 65535 + 0.5
     opacity = samples[..., source.opacity] * source.scale if source.opacity >= 0 else np.float32(1)
     fields = colour_fields(source.table[codes.astype(np.uint16)], alpha, opacity)
-    return Matte(covered, loops.Fields(fields, grid.place(matting.CELL), FILL_BELOW))
+    return Matte(covered, loops.ColorFields(fields, grid.affine(matting.CELL), FILL_BELOW))
 
 
-def alpha(source: loops.Light, matte: Matte, opacity: bool = False) -> NDArray[np.float32]:
+def alpha(source: loops.Source, matte: Matte, opacity: bool = False) -> NDArray[np.float32]:
     """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
     cover = matte.cover
     if not cover.given:
@@ -179,13 +179,15 @@ def alpha(source: loops.Light, matte: Matte, opacity: bool = False) -> NDArray[n
     return out
 
 
-def highlight_curve(spec: BlurSpec) -> loops.Bend:
+def highlight_curve(spec: BlurSpec) -> loops.HighlightCurve:
     """Return the table of the highlight boost."""
     low, high = spec.highlight_threshold
-    return loops.Bend(STEEP, optics.boost_table(spec.highlights or 0.0), np.float32(low), np.float32(1 / (high - low)))
+    return loops.HighlightCurve(
+        STEEP, optics.boost_table(spec.highlights or 0.0), np.float32(low), np.float32(1 / (high - low))
+    )
 
 
-def frames(plan: Plan, source: loops.Light) -> Frames:
+def frames(plan: Plan, source: loops.Source) -> Frames:
     """Allocate what one band needs."""
     colours = source.colours
     rows, margin = band_rows(plan, colours), plan.aperture.reach + BORDER + 1
@@ -199,7 +201,7 @@ def frames(plan: Plan, source: loops.Light) -> Frames:
     )
 
 
-def bands(plan: Plan, source: loops.Light) -> Iterator[Band]:
+def bands(plan: Plan, source: loops.Source) -> Iterator[Band]:
     """Yield the bands of a picture from top to bottom; each begins where the one before ended."""
     rows, reach = band_rows(plan, source.colours), plan.aperture.reach
     height = plan.grid[0]
@@ -212,7 +214,9 @@ def bands(plan: Plan, source: loops.Light) -> Iterator[Band]:
         fresh, soft = fresh_end, soft_end
 
 
-def decimate(source: loops.Light, matte: Matte, curve: loops.Bend, plan: Plan, frames: Frames, band: Band) -> None:
+def decimate(
+    source: loops.Source, matte: Matte, curve: loops.HighlightCurve, plan: Plan, frames: Frames, band: Band
+) -> None:
     """Fill the band's fresh rows of cells with weighted light (3), shrunk by the plan's factor (6)."""
     loops.decimate(
         source, matte.cover, curve, plan.factor, plan.down, plan.first, frames.cells, frames.margin, *band.fresh
@@ -235,26 +239,29 @@ def spans(runs: Spans, plan: Plan, frames: Frames, band: Band) -> None:
 
 
 def composite(
-    source: loops.Light, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: NDArray[Any], band: Band
+    source: loops.Source, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: NDArray[Any], band: Band
 ) -> None:
     """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
     loops.composite(
         source, matte.cover, matte.fields, frames.soft, frames.margin, plan.factor, plan.shift, plan.up,
-        np.zeros(source.colours, np.float32), ink(out.dtype, linear), memory(out, source.pixels.jump > 0), *band.pixels,
+        np.zeros(source.colours, np.float32), output_encoding(out.dtype, linear),
+        memory(out, source.pixels.jump > 0), *band.pixels,
     )  # fmt: skip
 
 
-def fill(source: loops.Light, matte: Matte, colour: NDArray[np.float32], out: NDArray[Any]) -> None:
+def fill(source: loops.Source, matte: Matte, colour: NDArray[np.float32], out: NDArray[Any]) -> None:
     """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (colours,) linear."""
     loops.composite(
         source, matte.cover, matte.fields, NO_CELLS, 0, 1, NO_SHIFT, NO_UP, colour,
-        ink(out.dtype, True), memory(out, source.pixels.jump > 0), 0, source.height,
+        output_encoding(out.dtype, True), memory(out, source.pixels.jump > 0), 0, source.height,
     )  # fmt: skip
 
 
-def cutout(source: loops.Light, matte: Matte, out: NDArray[Any]) -> None:
+def cutout(source: loops.Source, matte: Matte, out: NDArray[Any]) -> None:
     """Write F and alpha, straight, into ``out`` with one more channel than colours."""
-    loops.cutout(source, matte.cover, matte.fields, ink(out.dtype, True), memory(out, source.pixels.jump > 0))
+    loops.cutout(
+        source, matte.cover, matte.fields, output_encoding(out.dtype, True), memory(out, source.pixels.jump > 0)
+    )
 
 
 def memory(pixels: NDArray[Any], planar: bool) -> loops.Pixels:
@@ -271,7 +278,7 @@ def lines(plane: NDArray[Any]) -> NDArray[np.uint8]:
     return plane.view(np.uint8)
 
 
-def values(source: loops.Light) -> NDArray[Any]:
+def values(source: loops.Source) -> NDArray[Any]:
     """Return a view of a picture's values, (height, width, channels)."""
     pixels = source.pixels.lines.view(DTYPES[source.pixels.size])
     if source.pixels.jump:
@@ -279,23 +286,25 @@ def values(source: loops.Light) -> NDArray[Any]:
     return pixels.reshape(source.height, source.width, -1)
 
 
-def ink(dtype: np.dtype[Any], linear: bool) -> loops.Ink:
+def output_encoding(dtype: np.dtype[Any], linear: bool) -> loops.OutputEncoding:
     """Return how display values are stored as ``dtype``: integers are rounded."""
-    return loops.Ink(linear, ENCODE, np.float32(max_value(dtype)), np.float32(0.5 if dtype.kind == "u" else 0))
+    return loops.OutputEncoding(
+        linear, ENCODE, np.float32(max_value(dtype)), np.float32(0.5 if dtype.kind == "u" else 0)
+    )
 
 
-def evaluated(loop: Any, size: tuple[int, int], *args: Any) -> loops.Cover:
+def evaluated(loop: Any, size: tuple[int, int], *args: Any) -> loops.AlphaSource:
     """Return the matte at every pixel of a picture, as a loop writes it: it is needed twice, and costs to evaluate."""
     out = np.empty(size, np.uint16)
     loop(*args, out)
     return cover(out, 1 / loops.FULL)
 
 
-def cover(mask: NDArray[Any], unit: np.float32) -> loops.Cover:
+def cover(mask: NDArray[Any], unit: np.float32) -> loops.AlphaSource:
     """Return a mask of a picture's size as the loops take it; one that cannot be written, for one type of all."""
     seen = lines(np.ascontiguousarray(mask))
     seen.flags.writeable = False
-    return loops.Cover(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), unit)
+    return loops.AlphaSource(True, loops.Pixels(seen, mask.itemsize, 1, 0, 0), unit)
 
 
 def band_rows(plan: Plan, colours: int) -> int:

@@ -57,7 +57,7 @@ SHARED = loader.DEFAULT_SHARED
 ON_GPU, MODEL_DEVICE = True, "cuda"
 
 
-class Light(NamedTuple):
+class Source(NamedTuple):
     """A stack of pictures and how its code values become light."""
 
     photo: NDArray[Any]  # PHOTO
@@ -124,12 +124,12 @@ def empty(picture: Picture, channels: int) -> Any:
     return picture.memory.empty(picture.shape(channels), picture.dtype)
 
 
-def decode(picture: Picture, linear: bool) -> Light:
+def decode(picture: Picture, linear: bool) -> Source:
     """Return the picture and how to decode it, to linear light or to display values."""
     table: tables.Table | None = None  # other types have too many values
     if picture.dtype == "uint8":
         table = tables.kept(("decode", linear), picture.memory, lambda: {"decode": decode_table(256, linear)})
-    return lit(picture, linear, table)
+    return source_with(picture, linear, table)
 
 
 def shrink(picture: Picture, side: int) -> Any:
@@ -147,7 +147,7 @@ def shrink(picture: Picture, side: int) -> Any:
     array (n, 3, side, side) float32
         Display values in [0, 1]; floats of the picture beyond that are clipped. Of the picture's library.
     """
-    (height, width), count, source = picture.size, picture.count, lit(picture, False, None)
+    (height, width), count, source = picture.size, picture.count, source_with(picture, False, None)
     out = picture.memory.empty((count, 3, side, side), "float32")
     down, across = height / side, width / side
     # Columns of a block: so many that their pixels, half a triangle on either side included, are one chunk.
@@ -160,7 +160,7 @@ def shrink(picture: Picture, side: int) -> Any:
     return out
 
 
-def matte(source: Light, mask: Any, refine: bool) -> Matte:
+def matte(source: Source, mask: Any, refine: bool) -> Matte:
     """Return the matte of pictures.
 
     Parameters
@@ -179,7 +179,7 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
     sampling = np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING)
     bytes_, shape = str(mask.dtype).endswith("uint8"), tuple(mask.shape[-2:])
     unit = 1 / 255 if bytes_ else 1
-    cover = np.array((memory.address(mask), 0, matting.mask_place(shape, size), unit, MASK, *shape, bytes_), COVER)
+    cover = np.array((memory.address(mask), 0, matting.mask_affine(shape, size), unit, MASK, *shape, bytes_), COVER)
     buffers: tuple[Any, ...] = (mask,)
     blocks = (-(-grid.columns // ACROSS), -(-grid.rows // DOWN), count)
     if refine:
@@ -194,19 +194,19 @@ def matte(source: Light, mask: Any, refine: bool) -> Matte:
         launch(
             source, "matte", "smooth", blocks, (ACROSS, DOWN), 0, fits, weights, cover, sampling, TUNED, smooth
         )  # fmt: skip
-        guided = (0, memory.address(smooth), grid.place(), 1, GUIDED, grid.rows, grid.columns, 0)
+        guided = (0, memory.address(smooth), grid.affine(), 1, GUIDED, grid.rows, grid.columns, 0)
         cover, buffers = np.array(guided, COVER), (mask, fits, weights, smooth)
     fields, colours = colour_fields(source, cover, grid, sampling)
     if not refine and shape != size:
         plane = memory.empty((count, *size), "float32")
         rows, columns = (np.int32(n) for n in size)
         launch(source, "matte", "resample", over(size, count), (WARP, WARPS), 0, cover, plane, rows, columns)
-        full = (memory.address(plane), 0, matting.mask_place(size, size), 1, MASK, *size, 0)
+        full = (memory.address(plane), 0, matting.mask_affine(size, size), 1, MASK, *size, 0)
         cover, buffers = np.array(full, COVER), (mask, plane)
     return Matte(cover, fields, (*buffers, colours))
 
 
-def alpha(source: Light, matte: Matte, opacity: bool = False) -> Any:
+def alpha(source: Source, matte: Matte, opacity: bool = False) -> Any:
     """Return the matte at every pixel, (height, width) in [0, 1]; with ``opacity`` times the picture's own."""
     picture = source.picture
     out = picture.memory.empty((*picture.shape(1)[: picture.pixels.ndim - 3], *picture.size), "float32")
@@ -223,7 +223,7 @@ def highlight_curve(spec: BlurSpec) -> NDArray[Any]:
     return np.array((1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), GLOW)
 
 
-def frames(plan: Plan, source: Light) -> Frames:
+def frames(plan: Plan, source: Source) -> Frames:
     """Allocate the low-resolution frame twice, and put the plan's arrays beside it."""
     rows, columns = (n + 2 * BORDER for n in plan.grid)
     shape = (source.picture.count, rows, columns, source.colours + 1)
@@ -232,12 +232,12 @@ def frames(plan: Plan, source: Light) -> Frames:
     return Frames(memory.empty(shape, "float32"), memory.empty(shape, "float32"), rows, columns, table)
 
 
-def bands(plan: Plan, source: Light) -> Iterator[Light]:
+def bands(plan: Plan, source: Source) -> Iterator[Source]:
     """Yield the one band that is the whole picture; what stands in for it tells where to work."""
     yield source
 
 
-def decimate(source: Light, matte: Matte, curve: NDArray[Any], plan: Plan, frames: Frames, band: Light) -> None:
+def decimate(source: Source, matte: Matte, curve: NDArray[Any], plan: Plan, frames: Frames, band: Source) -> None:
     """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
     picture = source.picture
     overlap, slabs = int(len(plan.down) > plan.factor), -(-RUN // plan.factor)
@@ -253,7 +253,7 @@ def decimate(source: Light, matte: Matte, curve: NDArray[Any], plan: Plan, frame
     )  # fmt: skip
 
 
-def separable(taps: Taps, plan: Plan, frames: Frames, band: Light) -> None:
+def separable(taps: Taps, plan: Plan, frames: Frames, band: Source) -> None:
     """Blur the frame along its columns into its transpose, twice: in the end it is where it was."""
     for cells, out, rows, columns in (
         (frames.cells, frames.other, frames.rows, frames.columns),
@@ -266,7 +266,7 @@ def separable(taps: Taps, plan: Plan, frames: Frames, band: Light) -> None:
         )  # fmt: skip
 
 
-def spans(runs: Spans, plan: Plan, frames: Frames, band: Light) -> None:
+def spans(runs: Spans, plan: Plan, frames: Frames, band: Source) -> None:
     """Blur the frame with a flat aperture (7)."""
     at, line = frames.table.at, TILE + 2 * runs.reach + 1
     staged = min(GROUPS * TILE // WARP, SHARED // (line * 4 * (band.colours + 1)))
@@ -283,7 +283,7 @@ def spans(runs: Spans, plan: Plan, frames: Frames, band: Light) -> None:
     )  # fmt: skip
 
 
-def composite(source: Light, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: Any, band: Light) -> None:
+def composite(source: Source, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: Any, band: Source) -> None:
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
     cells = source.picture.memory.address(frames.cells if isinstance(plan.aperture, Taps) else frames.other)
     upsampling = (
@@ -293,18 +293,18 @@ def composite(source: Light, matte: Matte, plan: Plan, frames: Frames, linear: b
     put(f"composite_{kind(source)}", source, matte, upsampling, linear, out)
 
 
-def fill(source: Light, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
+def fill(source: Source, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
     """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (3,) linear."""
     pixel = int(source.photo["pixel"])
     put(f"composite_{source.picture.dtype}_3_{pixel}", source, matte, bare((*colour, 0)), True, out)
 
 
-def cutout(source: Light, matte: Matte, out: Any) -> None:
+def cutout(source: Source, matte: Matte, out: Any) -> None:
     """Write F and alpha, straight, into ``out`` of four channels."""
     put(f"cutout_{source.picture.dtype}_{int(source.photo['pixel'])}", source, matte, bare((0, 0, 0, 0)), True, out)
 
 
-def lit(picture: Picture, linear: bool, table: tables.Table | None) -> Light:
+def source_with(picture: Picture, linear: bool, table: tables.Table | None) -> Source:
     """Return the picture with a table of its code values' light, for kernels that need one."""
     height, width = picture.size
     channels, memory = picture.channels, picture.memory
@@ -313,11 +313,11 @@ def lit(picture: Picture, linear: bool, table: tables.Table | None) -> Light:
         memory.address(picture.pixels), table.at["decode"] if table else 0, height * width * channels, channel, height,
         width, 1 if picture.planar else channels, 3 if channels == 4 else -1, linear,
     )  # fmt: skip
-    return Light(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
+    return Source(np.array(photo, PHOTO), picture, 3 if channels > 1 else 1, table)
 
 
 def colour_fields(
-    source: Light, cover: NDArray[Any], grid: matting.Sampling, sampling: NDArray[Any]
+    source: Source, cover: NDArray[Any], grid: matting.Sampling, sampling: NDArray[Any]
 ) -> tuple[NDArray[Any], Any]:
     """Return (5)'s colour fields, and the buffer they lie in."""
     memory, count = source.picture.memory, source.picture.count
@@ -342,7 +342,7 @@ def colour_fields(
     launch(source, "matte", "pull", blocks, (BLOCK, BLOCK), 0, sums[0], sums[1], top, colours, sampling, TUNED)
     fore = memory.address(colours)
     back = fore + count * rows * columns * 16
-    fields = np.array((fore, back, grid.place(matting.CELL), matting.FILL_BELOW, rows, columns), FIELDS)
+    fields = np.array((fore, back, grid.affine(matting.CELL), matting.FILL_BELOW, rows, columns), FIELDS)
     return fields, (sums, totals, top, colours)
 
 
@@ -359,7 +359,7 @@ def bare(colour: tuple[float, ...]) -> tuple[Any, ...]:
     return colour, 0, 0, 0, 1, 0, 0, 0, 0, 0
 
 
-def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any) -> None:
+def put(entry: str, source: Source, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any) -> None:
     picture = source.picture
     height, width = picture.size
     channels = int(out.shape[-3 if picture.planar else -1])
@@ -380,7 +380,7 @@ def put(entry: str, source: Light, matte: Matte, upsampling: tuple[Any, ...], li
     )  # fmt: skip
 
 
-def kind(source: Light) -> str:
+def kind(source: Source) -> str:
     """Return how the entry points name a picture's type, colours and layout."""
     return f"{source.picture.dtype}_{source.colours}_{int(source.photo['pixel'])}"
 
@@ -405,7 +405,7 @@ def segment_bytes(n: int, size: int, channels: int) -> int:
     return ((n * size + 45) // 16 * 16 + 16) * channels
 
 
-def launch(source: Light, name: str, entry: str, grid: Any, block: Any, shared: int, *args: Any) -> None:
+def launch(source: Source, name: str, entry: str, grid: Any, block: Any, shared: int, *args: Any) -> None:
     """Launch a kernel on the caller's stream; arrays of the picture's kind become addresses."""
     memory = source.picture.memory
     flat = [

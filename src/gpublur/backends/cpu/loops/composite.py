@@ -14,11 +14,11 @@ TINY, NEXT_TO_NONE = np.float32(1e-30), np.float32(1e-20)
 SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha
 
 
-class Fields(NamedTuple):
+class ColorFields(NamedTuple):
     """Colours of subject and background around each cell of a coarse grid, (h, w, 2 * colours)."""
 
     colours: NDArray
-    place: NDArray  # as in Cover
+    place: NDArray  # as in AlphaSource
     below: np.float32  # blurred weight under which the background field fills in
 
 
