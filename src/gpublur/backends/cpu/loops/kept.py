@@ -59,7 +59,8 @@ class Place(_CacheLocator):
         return stamp()
 
     def get_disambiguator(self) -> str:
-        return str(self.line)
+        # Part of the files' names: what other sources left here is not even read, for its types may be gone.
+        return f"{self.line}-{stamp()[:12]}"
 
     def ensure_cache_path(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
