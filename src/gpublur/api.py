@@ -193,10 +193,9 @@ class Editor:
 
     @called_as(RemoveBackground)
     def remove_background(
-        self, image: Any, color: Any = None, *,
-        prompt: str | None = None, negative_prompt: str | None = None, on_no_subject: OnNoSubject = "blur_all",
-        mask: Any = None, refine: Refine = "auto", layout: str | None = None,
-        details: bool = False, device: Any = None, model: Any = None,
+        self, image: Any, color: Any = None, *, prompt: str | None = None, negative_prompt: str | None = None,
+        on_no_subject: OnNoSubject = "blur_all", mask: Any = None, refine: Refine = "auto",
+        layout: str | None = None, details: bool = False, device: Any = None, model: Any = None,
     ) -> Any:  # fmt: skip
         """Cut the subject out, with its own colour at soft edges.
 
@@ -231,9 +230,8 @@ class Editor:
 
     @called_as(SegmentCall)
     def segment(
-        self, image: Any, *,
-        prompt: str | None = None, negative_prompt: str | None = None, on_no_subject: OnNoSubject = "blur_all",
-        refine: Refine = "auto", layout: str | None = None,
+        self, image: Any, *, prompt: str | None = None, negative_prompt: str | None = None,
+        on_no_subject: OnNoSubject = "blur_all", refine: Refine = "auto", layout: str | None = None,
         details: bool = False, device: Any = None, model: Any = None,
     ) -> Any:  # fmt: skip
         """Return the subject's soft matte at the image's own size: float32 (H, W) or (N, H, W) in [0, 1]; PIL: mode L.

@@ -63,9 +63,7 @@ def main() -> None:
 
 @main.command()
 @options.pictures
-@options.category
-@options.options_of(SubjectQuery, without=("details",))
-@options.masks
+@options.subject
 @options.written
 @options.options_of(BlurSpec)
 def blur(**given: Any) -> None:
@@ -83,9 +81,7 @@ def blur(**given: Any) -> None:
 
 @main.command()
 @options.pictures
-@options.category
-@options.options_of(SubjectQuery, without=("details",))
-@options.masks
+@options.subject
 @options.written
 @click.option("--color", help="Put this colour (a CSS name or #RRGGBB) behind the subject; by default transparent.")
 def remove(color: str | None, **given: Any) -> None:
@@ -105,8 +101,7 @@ def remove(color: str | None, **given: Any) -> None:
 
 @main.command()
 @options.pictures
-@options.category
-@options.options_of(SubjectQuery, without=("details",))
+@options.subject
 def mask(**given: Any) -> None:
     """Write the mask of the subject as a PNG.
 

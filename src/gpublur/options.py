@@ -17,7 +17,7 @@ from . import image_io
 from .backends import device_name
 from .checks import PIXELS
 from .errors import InvalidArgument
-from .types import Refine
+from .types import Refine, SubjectQuery
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
@@ -149,12 +149,15 @@ pictures = joined(
         help="Write JSON here: of each picture its source, output, share, uncertainty, error.",
     ),
 )
-category = click.option(
-    "--category",
-    type=click.Choice(["general", "products", "cars"]),
-    default="general",
-    show_default=True,
-    help="A hint of what the subject is.",
+subject = joined(
+    click.option(
+        "--category",
+        type=click.Choice(["general", "products", "cars"]),
+        default="general",
+        show_default=True,
+        help="A hint of what the subject is.",
+    ),
+    options_of(SubjectQuery, without=("details",)),
 )
 masks = joined(
     click.option("--mask", type=FILE, help="A ready mask (white: subject) instead of the model, for a single input."),
@@ -163,6 +166,7 @@ masks = joined(
     ),
 )
 written = joined(
+    masks,
     click.option(
         "--format",
         type=click.Choice(image_io.WRITTEN, case_sensitive=False),

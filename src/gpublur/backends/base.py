@@ -61,7 +61,20 @@ class Backend(Protocol):
         """Return the picture and how it is decoded, to linear light or to display values."""
 
     def shrink(self, picture: Picture, side: int) -> Array:
-        """Return a picture as a network sees it, (n, 3, side, side) float32 display values."""
+        """Return pictures as a network sees them: stretched to squares, every pixel weighted by a triangle.
+
+        This is torch's ``interpolate(mode="bilinear", antialias=True)`` of what is never stored as floats.
+
+        Parameters
+        ----------
+        side : int
+            Of the square, pixels.
+
+        Returns
+        -------
+        array (n, 3, side, side) float32
+            Display values in [0, 1], of the picture's library; grey three times, without the fourth channel.
+        """
 
     def matte(self, source: Source, mask: Array | None, refine: bool) -> Matte:
         """Return the matte of a picture from a mask (h, w), or from none: then all of it is background."""

@@ -103,20 +103,7 @@ def decode(picture: Picture, linear: bool) -> loops.Source:
 
 
 def shrink(picture: Picture, side: int) -> NDArray[np.float32]:
-    """Return a picture as a network sees it: stretched to a square, every pixel weighted by a triangle.
-
-    This is torch's ``interpolate(mode="bilinear", antialias=True)`` of what is never stored as floats.
-
-    Parameters
-    ----------
-    side : int
-        Of the square, pixels.
-
-    Returns
-    -------
-    array (1, 3, side, side) float32
-        Display values in [0, 1]; grey three times, without the fourth channel.
-    """
+    """Return a picture as a network sees it, in squares of (1, 3, side, side)."""
     source, (height, width) = decode(picture, False), picture.size
     out = np.empty((3, side, side), np.float32)
     rows, columns = optics.triangles(height, side), optics.triangles(width, side)

@@ -133,20 +133,7 @@ def decode(picture: Picture, linear: bool) -> Source:
 
 
 def shrink(picture: Picture, side: int) -> Any:
-    """Return pictures as a network sees them: stretched to squares, every pixel weighted by a triangle.
-
-    This is torch's ``interpolate(mode="bilinear", antialias=True)`` of what is never stored as floats.
-
-    Parameters
-    ----------
-    side : int
-        Of the square, pixels.
-
-    Returns
-    -------
-    array (n, 3, side, side) float32
-        Display values in [0, 1]; floats of the picture beyond that are clipped. Of the picture's library.
-    """
+    """Return pictures as a network sees them; floats beyond [0, 1] are clipped."""
     (height, width), count, source = picture.size, picture.count, source_with(picture, False, None)
     out = picture.memory.empty((count, 3, side, side), "float32")
     down, across = height / side, width / side
