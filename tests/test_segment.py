@@ -400,8 +400,8 @@ def test_a_broken_library_is_a_named_reason(weights, monkeypatch, tmp_path):
     broken.mkdir()
     (broken / "__init__.py").write_text("raise OSError('libcudart.so.99 not found')")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    code += "from gpublur import edit, segmentation\n"
-    code += f"try: segmentation.load({str(weights)!r})\nexcept edit.ModelUnavailable as error: print(error)"
+    code += "from gpublur import errors, segmentation\n"
+    code += f"try: segmentation.load({str(weights)!r})\nexcept errors.ModelUnavailable as error: print(error)"
     assert "needs torch: OSError: libcudart.so.99 not found" in run(code)
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(ModelUnavailable, match="segmentation_models_pytorch"):

@@ -51,7 +51,7 @@ import sys
 for name in ("torch", "segmentation_models_pytorch", "safetensors", "huggingface_hub", "timm"):
     sys.modules[name] = None
 import gpublur
-from gpublur import codec, segmentation
+from gpublur import image_io, segmentation
 from gpublur.demo import PHOTO as DEMO
 photo = image_io.decode(DEMO).pixels[::4, ::4]
 assert all(row.status == "ready" for row in segmentation.models())
@@ -89,7 +89,7 @@ def test_a_forked_process_works_like_its_parent():
         pytest.skip("no fork on this system")
     code = """
 import os, numpy as np, gpublur
-from gpublur import codec
+from gpublur import image_io
 from gpublur.demo import PHOTO as DEMO
 photo = image_io.decode(DEMO).pixels[::4, ::4]
 editor = gpublur.Editor("cpu")
