@@ -21,8 +21,8 @@ import numpy as np
 
 from gpublur import optics
 from gpublur.arrays import read
-from gpublur.backends import module
-from gpublur.edit import BlurSpec
+from gpublur.backends.cuda import loader
+from gpublur.types import BlurSpec
 
 from . import sass, scene
 from .executed import Blocks, Launch
@@ -65,7 +65,7 @@ def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
     parts = PHOTO[0] // ROWS
     (small,) = read(np.stack([picture[:, : PHOTO[1] // parts]] * parts), None, gpu=True, whole=True).pictures
     side = SIDE // parts
-    found["model's input"] = 0.0, lambda editor: editor.verbs.shrink(editor.verbs.take(small), side)
+    found["model's input"] = 0.0, lambda editor: editor.backend.shrink(editor.backend.take(small), side)
     return found
 
 
@@ -103,7 +103,7 @@ class Cost(NamedTuple):
 def machine_code(source: Path, folder: Path, *flags: object) -> dict[str, list[Instruction]]:
     """Return the instructions of a source's kernels."""
     cubin = folder / f"{source.stem}.cubin"
-    options = ("-std=c++17", "-ftz=true", "-lineinfo", f"-arch=sm_{ARCH}", f"-I{module.folder()}", *flags)
+    options = ("-std=c++17", "-ftz=true", "-lineinfo", f"-arch=sm_{ARCH}", f"-I{loader.folder()}", *flags)
     toolchain.run(needed("nvcc"), "-cubin", *options, "-o", cubin, source)
     return sass.parse(toolchain.run(needed("nvdisasm"), "-gi", "-c", cubin))
 
@@ -221,8 +221,8 @@ def resources(launched: list[Cost], folder: Path) -> Iterator[str]:
     threads = {cost.stem: math.prod(cost.launch.block) for cost in launched}
     shared = {cost.launch.entry: cost.launch.shared for cost in launched}
     rows = []
-    for name in module.sources():
-        for (entry, _arch), used in sorted(toolchain.build(module.where(f"{name}.cu"), folder, [ARCH]).items()):
+    for name in loader.sources():
+        for (entry, _arch), used in sorted(toolchain.build(loader.where(f"{name}.cu"), folder, [ARCH]).items()):
             static = max(used.shared - SYSTEM, 0)
             dynamic = shared.get(entry, 0)
             warps = threads.get(entry.partition("_")[0], 256) // 32
@@ -296,7 +296,7 @@ def dearest(cost: Cost) -> Iterator[str]:
     """Yield the lines of a kernel that cost most, with their instructions per pixel."""
     yield f"{cost.launch.entry}: {cost.per_pixel:.1f}"
     for (file, line), times in cost.lines.most_common(25):
-        text = (module.folder() / file).read_text().splitlines()[line - 1].strip() if file else "-"
+        text = (loader.folder() / file).read_text().splitlines()[line - 1].strip() if file else "-"
         yield f"{times / math.prod(PHOTO):8.2f}  {file}:{line}  {text}"
 
 
@@ -308,7 +308,7 @@ def main(lines: bool) -> None:
         folder = Path(name)
         blocks = Blocks(folder)
         code: dict[str, list[Instruction]] = {}
-        for source in module.sources():
+        for source in loader.sources():
             code |= machine_code(folder / f"{source}.cu", folder, "-include", blocks.header)
         costs, cells = {}, {}
         for job, (cells[job], work) in jobs().items():

@@ -22,7 +22,8 @@ sys.path.append(str(ROOT / "tests"))  # for its float64 reference
 
 import gpublur  # noqa: E402
 from gpublur import bench  # noqa: E402
-from gpublur.edit import MAX_RADIUS, BlurSpec  # noqa: E402
+from gpublur.checks import MAX_RADIUS  # noqa: E402
+from gpublur.types import BlurSpec  # noqa: E402
 
 from . import scene, truth  # noqa: E402
 from .scene import Pixels  # noqa: E402

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from gpublur.backends import module
+from gpublur.backends.cuda import loader
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 import emulated
@@ -74,7 +74,7 @@ class Blocks:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.all: list[Block] = []
-        for path in sorted(module.folder().glob("*.cu*")):
+        for path in sorted(loader.folder().glob("*.cu*")):
             (folder / path.name).write_text(self._counted(path.name, with_braces(path.read_text())))
         self.header = folder / "executed.h"
         self.header.write_text(HEADER)
@@ -82,11 +82,11 @@ class Blocks:
     def run(self, work: Callable[[Any], Any]) -> list[Launch]:
         """Return the launches of what ``work`` does with an Editor."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "folder", lambda: self.folder)
+            patch.setattr(loader, "folder", lambda: self.folder)
             patch.setattr(emulator, "CACHE", self.folder / "built")
             patch.setattr(emulator, "FAST", ("-O1", "-include", str(self.header)))
             editor = emulated.editor(patch)
-            gpu = module.gpu()
+            gpu = loader.gpu()
             launch, found = gpu.launch, []
 
             def counted(source: str, entry: str, grid: Any, block: Any, args: Any, shared: int, stream: int) -> None:

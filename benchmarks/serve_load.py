@@ -30,8 +30,8 @@ import click
 import httpx
 from PIL import Image
 
-from gpublur import codec, dialects, execute
-from gpublur.editor import Editor
+from gpublur import dialects, edits, image_io
+from gpublur.api import Editor
 
 REQUESTS: list[dict[str, Any]] = [
     {"background.blur.mode": "bokeh", "removeBackground": "false"},
@@ -85,9 +85,9 @@ def cases(editor: Editor, pictures: Sequence[Image.Image]) -> list[Case]:
     for picture, request in itertools.product(pictures, REQUESTS):
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=90)
-        edit = execute.check(dialects.read(request).edit)
-        photo = execute.prepare(codec.decode(file.getvalue()), edit)
-        made.append(Case(file.getvalue(), request, execute.write(execute.develop(editor, photo, edit), edit)))
+        edit = edits.check(dialects.read(request).edit)
+        photo = edits.prepare(image_io.decode(file.getvalue()), edit)
+        made.append(Case(file.getvalue(), request, edits.write(editor.edit_photo(photo, edit), edit)))
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gpublur import codec
+from gpublur import image_io
 
 from .test_road import MODES
 from .test_segment import matte, ready
@@ -26,34 +26,34 @@ def test_end_to_end_size(size, scene_of, editor, measure):
 
 
 def end_to_end(mode, format, where, editor, measure):
-    given = codec.encode(codec.Photo(where.photo, format))
+    given = image_io.encode(image_io.Photo(where.photo, format))
 
     def job():
-        picture = codec.decode(given)
+        picture = image_io.decode(given)
         picture.pixels = editor.blur_background(picture.pixels, mode)
-        return codec.encode(picture)
+        return image_io.encode(picture)
 
-    want = editor.blur_background(codec.decode(given).pixels, mode)
+    want = editor.blur_background(image_io.decode(given).pixels, mode)
     measure(
         job, who="gpublur high", job=f"{format} to {format} ({mode})", radius=0.01, megapixels=where.megapixels,
-        check=lambda result: like(codec.decode(result), codec.Photo(want, format)),
+        check=lambda result: like(image_io.decode(result), image_io.Photo(want, format)),
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("stage", ["decode", "segment", "blur", "encode"])
 def test_stage(stage, centre, editor, place, measure):
-    given = codec.encode(codec.Photo(centre.photo, "JPEG"))
+    given = image_io.encode(image_io.Photo(centre.photo, "JPEG"))
     photo, mask = place.put(centre.photo), place.put(centre.mask)
     calls = {
-        "decode": (lambda: codec.decode(given), lambda result: like(result, codec.Photo(centre.photo, "JPEG"))),
+        "decode": (lambda: image_io.decode(given), lambda result: like(result, image_io.Photo(centre.photo, "JPEG"))),
         "segment": (lambda: editor.segment(photo), lambda result: matte(place.get(result))),
         "blur": (
             lambda: editor.blur_background(photo, mask=mask),  # held to float64 in test_road.py
             lambda result: place.get(result).shape == centre.photo.shape,
         ),
         "encode": (
-            lambda: codec.encode(codec.Photo(centre.photo, "JPEG")),
-            lambda result: like(codec.decode(result), codec.Photo(centre.photo, "JPEG")),
+            lambda: image_io.encode(image_io.Photo(centre.photo, "JPEG")),
+            lambda result: like(image_io.decode(result), image_io.Photo(centre.photo, "JPEG")),
         ),
     }
     call, check = calls[stage]

@@ -10,7 +10,7 @@ import pytest
 
 import gpublur
 from gpublur import optics
-from gpublur.edit import BlurSpec
+from gpublur.types import BlurSpec
 
 from .scene import Pixels
 from .test_road import BOUNDS
@@ -62,7 +62,7 @@ def test_verb(verb, mode, radius, centre, editor, place, road_error, measure):
     if editor.device != "cpu":
         pytest.skip("a verb on a GPU is its kernels: python -m benchmarks.gpu_check times each")
     timed = gpublur.Editor(device="cpu")
-    timed.verbs = Stopwatch(editor.verbs, verb)
+    timed._engine.device = timed._engine.device._replace(backend=Stopwatch(editor.backend, verb))
     before = clock()
     timed.blur_background(centre.photo, mode, radius, mask=centre.mask)
     assert clock() > before, f"{verb} is not on the road of {mode}"

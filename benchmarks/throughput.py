@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from gpublur import bench, codec, pipeline
-from gpublur.codec import Photo
+from gpublur import batch, bench, image_io
+from gpublur.image_io import Photo
 
 from . import scene
 
@@ -42,14 +42,14 @@ def measure(cpus: int, megapixels: float, photos: int) -> dict[str, Any]:
     editor = gpublur.Editor(device="cpu")
     height, width = scene.size_of(megapixels)
     photo, mask = scene.scene(height, width), scene.ellipse(height, width)
-    data = codec.encode(Photo(photo, "JPEG"))
+    data = image_io.encode(Photo(photo, "JPEG"))
     stages: dict[str, Callable[[Any], Any]] = {
-        "decode": lambda _n: codec.decode(data),
+        "decode": lambda _n: image_io.decode(data),
         "segment": lambda _n: editor.segment(photo),
         "blur": lambda _n: editor.blur_background(photo, mask=mask),
-        "encode": lambda _n: codec.encode(Photo(photo, "JPEG")),
+        "encode": lambda _n: image_io.encode(Photo(photo, "JPEG")),
     }
-    alone = {name: rate(pipeline.overlap(range(photos + 1), work, workers=cpus)) for name, work in stages.items()}
+    alone = {name: rate(batch.overlap(range(photos + 1), work, workers=cpus)) for name, work in stages.items()}
     whole = {
         name: rate(
             gpublur.process((data for _ in range(photos + 1)), editor.blur_background, ordered=name == "ordered")
@@ -67,7 +67,7 @@ def measure(cpus: int, megapixels: float, photos: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def rate(outcomes: Iterator[pipeline.Outcome]) -> tuple[float, float]:
+def rate(outcomes: Iterator[batch.Outcome]) -> tuple[float, float]:
     """Return the photos per second behind the first, which warms up, and how many CPUs were busy."""
     check(next(outcomes))
     count, start, spent = 0, time.perf_counter(), time.process_time()
@@ -78,7 +78,7 @@ def rate(outcomes: Iterator[pipeline.Outcome]) -> tuple[float, float]:
     return count / seconds, (time.process_time() - spent) / seconds
 
 
-def check(outcome: pipeline.Outcome) -> None:
+def check(outcome: batch.Outcome) -> None:
     if outcome.error is not None:
         raise outcome.error
 
@@ -88,7 +88,7 @@ def soak(photos: int) -> dict[str, Any]:
     import gpublur
 
     height, width = scene.size_of(SOAK)
-    data = codec.encode(Photo(scene.scene(height, width), "JPEG"))
+    data = image_io.encode(Photo(scene.scene(height, width), "JPEG"))
     mask = scene.ellipse(height, width) / np.float32(255)
     editor = gpublur.Editor(device="cpu", model=lambda _tensor: mask)
     megabytes, every = [], max(photos // SAMPLES, 1)

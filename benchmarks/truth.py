@@ -13,7 +13,7 @@ import reference  # tests/reference.py; conftest.py makes it importable
 from numpy.typing import ArrayLike, NDArray
 from scipy.signal import oaconvolve
 
-from gpublur.edit import BlurSpec
+from gpublur.types import BlurSpec
 
 from .scene import CENTRE, Pixels
 

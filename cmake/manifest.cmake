@@ -1,6 +1,6 @@
 # cmake -DOUT=fatbin.json -DKERNELS=folder -DNVCC=13.0.88 -DARCHS="75, 80" -P manifest.cmake
 #
-# Writes what the fatbins were built from. A source counts with all headers; backends/module.py computes the same hash
+# Writes what the fatbins were built from. A source counts with all headers; backends/cuda/loader.py computes the same hash
 # (of the files' hashes, joined) and takes a fatbin only for the sources that it was built from.
 function(hash_of result)
   set(digests)

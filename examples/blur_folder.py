@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import gpublur
-from gpublur import codec
+from gpublur import image_io
 
 
 def main(photos: Path, blurred: Path) -> int:
     """Write the blurred photos and return how many could not be read."""
     blurred.mkdir(parents=True, exist_ok=True)
-    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in codec.SUFFIXES)
+    files = sorted(path for path in photos.iterdir() if path.suffix.lower() in image_io.SUFFIXES)
     editor, failed = gpublur.Editor(), 0
     for source, data, error in gpublur.process(files, lambda pixels: editor.blur_background(pixels, radius=0.02)):
         if error:

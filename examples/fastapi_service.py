@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import FastAPI, File, HTTPException, Query, Response
 
 import gpublur
-from gpublur import codec
+from gpublur import image_io
 
 editor = gpublur.Editor()  # one for all requests; its methods may be called from several threads
 app = FastAPI()
@@ -20,10 +20,10 @@ app = FastAPI()
 def blur(photo: Annotated[bytes, File()], radius: Annotated[float, Query(gt=0, le=0.05)] = 0.01) -> Response:
     """Return the photo as WebP, its background blurred; a plain ``def`` runs in FastAPI's threads."""
     try:
-        picture = codec.decode(photo, max_pixels=50_000_000)
+        picture = image_io.decode(photo, max_pixels=50_000_000)
         picture.pixels = editor.blur_background(picture.pixels, radius=radius)
     except gpublur.PictureTooLarge as error:
         raise HTTPException(413, str(error)) from error
     except gpublur.ImageFileError as error:
         raise HTTPException(415, str(error)) from error
-    return Response(codec.encode(picture, "WEBP"), media_type="image/webp")
+    return Response(image_io.encode(picture, "WEBP"), media_type="image/webp")

@@ -24,10 +24,10 @@ def main(blurred: Path, photos: list[Path]) -> None:
     assert results.dtype == batch.dtype
 
     blurred.mkdir(parents=True, exist_ok=True)
-    for photo, result, finding in zip(photos, results, found, strict=True):
+    for photo, result, info in zip(photos, results, found, strict=True):
         pixels = (result * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         Image.fromarray(pixels).save(blurred / f"{photo.stem}.png")
-        print(f"{photo.name}: {finding.share:.0%} subject, {results.device}")
+        print(f"{photo.name}: {info.share:.0%} subject, {results.device}")
 
 
 if __name__ == "__main__":

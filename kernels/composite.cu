@@ -34,7 +34,7 @@ struct Upsampling {
 
 constexpr int RUN = 16;         // rows of a warp
 constexpr int PARTS = 16;       // factor, at most
-constexpr float SLACK = 1e-3f;  // of light, in which (5)'s bounds are not strict (twin: loops.py)
+constexpr float SLACK = 1e-3f;  // of light, in which (5)'s bounds are not strict
 constexpr int CELLS = 6;        // that four neighbouring pixels are interpolated from, at most
 
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)

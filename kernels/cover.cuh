@@ -95,7 +95,7 @@ struct Line {
   int first;
 };
 
-// Samples that n pixels need (the host's twin: cuda.py).
+// Samples that n pixels need.
 __device__ __forceinline__ int line_samples(const Cover& cover, int n) {
   return static_cast<int>(n * cover.across) + 3;
 }

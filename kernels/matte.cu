@@ -31,7 +31,7 @@ struct Tuning {
   int around;                // samples to either side, diagonally, where the mask is asked as well
 };
 
-constexpr int WINDOW = 7, MEAN = 4;   // radius of the windows that are fitted, and averaged (optics.py)
+constexpr int WINDOW = 7, MEAN = 4;   // radius of the windows that are fitted, and averaged (matting.py)
 constexpr int ACROSS = 32, DOWN = 8;  // samples of a block
 constexpr int PLANES = 15;            // of which a fit needs the mean
 constexpr int CELL = 4, BLOCK = 16;   // samples along a cell, and along a block of `cells`

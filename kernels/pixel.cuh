@@ -266,7 +266,7 @@ struct Segment {
 // Bytes from a plane of n pixels to the next, but for skew: whole words may overwrite 30 more than the plane has.
 __device__ __forceinline__ int plane_bytes(int n, int size) { return (n * size + 45) / 16 * 16; }
 
-// Bytes of shared memory for n pixels (twin: cuda.py).
+// Bytes of shared memory for n pixels.
 __device__ __forceinline__ int segment_bytes(int n, int size, int channels) {
   return (plane_bytes(n, size) + 16) * channels;
 }

@@ -13,7 +13,7 @@
 #include "pixel.cuh"
 
 constexpr int WARPS = 8;              // of a block
-constexpr int CHUNK = WARPS * STRIP;  // pixels of a row that a block sums at a time (twin: cuda.py)
+constexpr int CHUNK = WARPS * STRIP;  // pixels of a row that a block sums at a time
 
 // A code value as it is summed: integers become shares of white when their sums do.
 __device__ __forceinline__ float number(uint8_t v) { return v; }

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from gpublur import backends
-from gpublur.editor import Editor
+from gpublur.api import Editor
 
 # `--hypothesis-profile=thorough` looks longer, and elsewhere each time.
 NO_HURRY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}

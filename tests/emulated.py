@@ -5,8 +5,10 @@ from contextlib import nullcontext
 import emulator
 import numpy as np
 
-from gpublur.backends import cuda, module
-from gpublur.editor import Editor
+from gpublur.api import Editor
+from gpublur.backends import Device
+from gpublur.backends.cuda import loader
+from gpublur.backends.cuda import ops as cuda
 from gpublur.memory import Memory
 
 
@@ -25,16 +27,16 @@ class EmulatedMemory(Memory):
 
 
 class EmulatedGpu:
-    """What `module.Gpu` is, with kernels that run at once."""
+    """What `loader.Gpu` is, with kernels that run at once."""
 
     def __init__(self, sanitize=False):
         self.sanitize, self.modules, self.launches = sanitize, {}, []
 
     def launch(self, source, entry, grid, block, args, shared, stream):
         if source not in self.modules:
-            self.modules[source] = emulator.Module(module.folder() / f"{source}.cu", sanitize=self.sanitize)
+            self.modules[source] = emulator.Module(loader.folder() / f"{source}.cu", sanitize=self.sanitize)
         function = self.modules[source].get_function(entry)
-        if shared > module.DEFAULT_SHARED:
+        if shared > loader.DEFAULT_SHARED:
             function.max_dynamic_shared_size_bytes = shared
         self.launches.append(entry)
         function(grid, block, args, shared_mem=shared)
@@ -55,10 +57,10 @@ class EmulatedGpu:
         return "emulator"
 
 
-class Verbs:
-    """The verbs of `cuda`, with models on the CPU."""
+class Emulated:
+    """The operations of `cuda`, with models on the CPU."""
 
-    TORCH = "cpu"
+    MODEL_DEVICE = "cpu"
 
     def __getattr__(self, name):
         return getattr(cuda, name)
@@ -67,7 +69,7 @@ class Verbs:
 def editor(monkeypatch, model="general", sanitize=False):
     """Return an Editor whose GPU is emulated, for as long as the patch holds."""
     gpu = EmulatedGpu(sanitize)
-    monkeypatch.setattr(module, "gpu", lambda: gpu)
+    monkeypatch.setattr(loader, "gpu", lambda: gpu)
     out = Editor(device="cpu", model=model)
-    out.device, out.verbs = "emulated", Verbs()
+    out._engine.device = Device("emulated", Emulated())
     return out

@@ -1,6 +1,7 @@
 """The public functions: one signature each, every kind of picture through them, and every bad argument named."""
 
 import inspect
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -27,45 +28,50 @@ def brightness(pixels):
 # --- One signature ---
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_and_methods_agree(name):
-    function = dict(inspect.signature(getattr(gpublur, name)).parameters)
-    method = dict(inspect.signature(getattr(Editor, name)).parameters)
-    init = inspect.signature(Editor).parameters
-    for own in {"device", "model"} & set(function):
-        parameter = function.pop(own)
-        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        assert (parameter.default, parameter.annotation) == (init[own].default, init[own].annotation)
-    del method["self"]
-    assert list(function) == list(method)
-    assert function == method
+@pytest.mark.parametrize("name", [*FUNCTIONS, "apply"])
+def test_functions_are_the_methods_of_a_default_editor(name):
+    function, method = getattr(gpublur, name), getattr(Editor, name)
+    assert function.__func__ is method
+    parameters = dict(inspect.signature(method).parameters)
+    del parameters["self"]
+    assert parameters == dict(inspect.signature(function).parameters)
+    assert parameters["device"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert pickle.loads(pickle.dumps(function)) == function  # for the workers of a pool
+    assert repr(function).endswith("of gpublur's default Editor>")
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_pass_every_argument_on(monkeypatch, name):
-    """Nothing is dropped or swapped between a function and its method."""
-    from gpublur import functions
+def test_an_engine_is_cached():
+    from gpublur.api import cached_engine
 
-    given = {key: object() for key in inspect.signature(getattr(gpublur, name)).parameters}
-    signature, seen = inspect.signature(getattr(Editor, name)), {}
-
-    class Spy:
-        def __getattr__(self, called):
-            assert called == name
-            return lambda *args, **options: seen.update(signature.bind(self, *args, **options).arguments)
-
-    monkeypatch.setattr(functions, "warm", lambda device, model: seen.update(device=device, model=model) or Spy())
-    getattr(functions, name)(**given)
-    assert given.items() <= seen.items()
-    if "model" not in given:  # the bare filters have no use for one
-        assert seen["model"] == "general"
+    assert cached_engine("cpu", "general") is cached_engine("cpu", "general")
+    assert cached_engine("cpu", []).model == []  # what cannot be kept works as well
 
 
-def test_an_editor_is_kept_warm():
-    from gpublur.functions import warm
+def test_a_call_may_name_another_device_or_model(torch):
+    def nothing(picture):
+        return picture[0, 0] * 0
 
-    assert warm("cpu", "general") is warm("cpu", "general")
-    assert warm("cpu", []).model == []  # what cannot be kept works as well
+    editor = Editor("cpu", brightness)
+    own = editor.segment(PHOTO)
+    assert own.max() > 0.5
+    assert editor.segment(PHOTO, model=nothing).max() == 0
+    np.testing.assert_array_equal(editor.segment(PHOTO, device="cpu"), own)
+    np.testing.assert_array_equal(gpublur.segment(PHOTO, model=brightness, device=torch.device("cpu")), own)
+
+
+def test_devices_by_name_and_as_objects(torch):
+    from gpublur.backends import device_name
+
+    class Device:  # as cupy.cuda.Device
+        id = 3
+
+    Device.__module__ = "cupy.cuda.device"
+    assert device_name(torch.device("cuda", 1)) == device_name("cuda:1") == "cuda:1"
+    assert device_name(torch.device("cuda")) == "cuda"
+    assert device_name(Device()) == "cuda:3"
+    for wrong in ("cuda:", "cuda:-1", "cuda:1.0", "cpu:0", torch.device("meta"), 1, None):
+        with pytest.raises(InvalidArgument, match=r"device=.* is not one of 'auto', 'cuda', 'cpu', one GPU"):
+            Editor(wrong)
 
 
 # --- Every kind ---
@@ -262,7 +268,7 @@ def test_refused_thresholds(name, threshold, parts):
         ("remove_background", "refine", [0], "'auto', True or False"),
         ("segment", "refine", ["no"], "'auto', True or False"),
         *[(name, "layout", ["BGR", 3], "HW, HWC, CHW, NHWC, NCHW") for name in FUNCTIONS],
-        *[(name, "device", ["tpu", None, 0, ["cpu"]], "'auto', 'cuda', 'cpu'") for name in FUNCTIONS],
+        *[(name, "device", ["tpu", 0, ["cpu"]], "'auto', 'cuda', 'cpu'") for name in FUNCTIONS],
         ("remove_background", "color", ["blu", "", "#12345", "#ff000080"], "#RRGGBB"),
         ("remove_background", "color", ["rgb(300,0,0)", (1, 2), (0, 0, 256), (0, 0, -1)], "three integers in 0..255"),
         ("remove_background", "color", [(0.5, 0, 0), (True, True, True), 7, {}], "three integers in 0..255"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from gpublur import GpuBlurError, ImageFileError, InvalidArgument, arrays, codec
+from gpublur import GpuBlurError, ImageFileError, InvalidArgument, arrays, image_io
 
 H, W = 20, 31
 
@@ -158,7 +158,7 @@ def test_a_palettes_transparent_colour_is_an_alpha_channel_once():
 
 def test_a_pil_image_is_turned_upright_and_keeps_its_metadata():
     exif = Image.Exif()
-    exif[codec.ORIENTATION], exif[0x010F] = 6, "maker"
+    exif[image_io.ORIENTATION], exif[0x010F] = 6, "maker"
     data = io.BytesIO()
     Image.fromarray(numbers((H, W, 3))).save(data, "PNG", exif=exif, icc_profile=b"profile", dpi=(300, 300))
     given = Image.open(data)
@@ -167,24 +167,24 @@ def test_a_pil_image_is_turned_upright_and_keeps_its_metadata():
     result = through(batch)
     np.testing.assert_array_equal(np.asarray(result), np.asarray(ImageOps.exif_transpose(given)))
     assert result.info["icc_profile"] == b"profile"
-    assert codec.ORIENTATION not in result.getexif()
+    assert image_io.ORIENTATION not in result.getexif()
     assert result.getexif()[0x010F] == "maker"
     mask = Image.fromarray(numbers((H, W)))
-    mask.getexif()[codec.ORIENTATION] = 6
+    mask.getexif()[image_io.ORIENTATION] = 6
     assert arrays.read_mask(mask, batch.pictures)[0].shape == (W, H)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_bytes_come_back_as_bytes_and_a_path_as_pixels(tmp_path, format):
     pixels = numbers((H, W, 3))
-    data = codec.encode(codec.Photo(pixels, format), quality=100)
-    decoded = codec.decode(data).pixels
+    data = image_io.encode(image_io.Photo(pixels, format), jpeg_quality=100)
+    decoded = image_io.decode(data).pixels
     batch = arrays.read(data)
     np.testing.assert_array_equal(batch.pictures[0].pixels, decoded)
-    assert codec.decode(through(batch)).format == format
-    with_alpha = codec.decode(batch.give([np.dstack([decoded, decoded[..., :1]])]))
+    assert image_io.decode(through(batch)).format == format
+    with_alpha = image_io.decode(batch.give([np.dstack([decoded, decoded[..., :1]])]))
     assert with_alpha.format == ("PNG" if format == "JPEG" else format)
-    matte = codec.decode(batch.give_planes([np.eye(H, W, dtype=np.float32)]))
+    matte = image_io.decode(batch.give_planes([np.eye(H, W, dtype=np.float32)]))
     np.testing.assert_array_equal(matte.pixels, np.eye(H, W, dtype=np.uint8) * 255)
     path = tmp_path / "photo"
     path.write_bytes(data)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpublur import batch, codec
+from gpublur import batch, image_io
 from gpublur.batch import Job
-from gpublur.codec import Photo
-from gpublur.edit import ImageFileError, InvalidArgument, ModelUnavailable
+from gpublur.errors import ImageFileError, InvalidArgument, ModelUnavailable
+from gpublur.image_io import Photo
 
 PICTURE = Photo(np.full((4, 5, 3), 90, np.uint8))
 
@@ -18,7 +18,9 @@ def make(root: Path, *names: str) -> list[Path]:
     paths = [root / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(codec.encode(PICTURE, codec.SUFFIXES.get(path.suffix.lower(), "PNG").replace("GIF", "PNG")))
+        path.write_bytes(
+            image_io.encode(PICTURE, image_io.SUFFIXES.get(path.suffix.lower(), "PNG").replace("GIF", "PNG"))
+        )
     return paths
 
 
@@ -143,13 +145,21 @@ def test_unwritable_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         batch.plan(sources[:1], tmp_path / "other")
 
 
+def as_it_is(_job: Job, photo: Photo) -> tuple[Photo, None]:
+    return photo, None
+
+
+def failures(done: list[batch.Done]) -> list[batch.Done]:
+    return [one for one in done if one.error is not None]
+
+
 def test_one_bad_file_does_not_stop_the_rest(tmp_path: Path) -> None:
     make(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
     (tmp_path / "in" / "b.jpg").write_bytes(b"no picture")
     jobs = batch.plan([tmp_path / "in"], tmp_path / "out")
-    [failure] = batch.run(jobs, lambda photo: photo)
-    assert failure.source == tmp_path / "in" / "b.jpg"
-    assert failure.reason.startswith("is not a picture")
+    [failure] = failures(batch.run(jobs, as_it_is))
+    assert failure.job.source == tmp_path / "in" / "b.jpg"
+    assert failure.error.startswith("is not a picture")
     assert files(tmp_path / "out") == {"a.jpg", "c.png"}
 
 
@@ -157,17 +167,17 @@ def test_what_the_work_raises_ends_only_that_picture(tmp_path: Path) -> None:
     jobs = batch.plan(make(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out")
     todo = iter([RuntimeError(), None])
 
-    def work(photo: Photo) -> Photo:
+    def work(job: Job, photo: Photo) -> tuple[Photo, None]:
         if error := next(todo):
             raise error
-        return photo
+        return photo, None
 
-    assert batch.run(jobs, work) == [(tmp_path / "a.jpg", "RuntimeError")]
+    assert [(f.job.source, f.error) for f in failures(batch.run(jobs, work))] == [(tmp_path / "a.jpg", "RuntimeError")]
     assert files(tmp_path / "out") == {"b.jpg"}
 
 
 def test_what_no_picture_would_be_spared_ends_the_run(tmp_path: Path) -> None:
-    def work(_photo: Photo) -> Photo:
+    def work(_job: Job, _photo: Photo) -> tuple[Photo, None]:
         raise ModelUnavailable("no weights")
 
     with pytest.raises(ModelUnavailable):
@@ -177,8 +187,8 @@ def test_what_no_picture_would_be_spared_ends_the_run(tmp_path: Path) -> None:
 def test_results_in_place(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.png")
     jobs = batch.plan([source], source, overwrite=True)
-    assert not batch.run(jobs, lambda photo: Photo(photo.pixels + np.uint8(1)))
-    assert codec.decode(source).pixels.max() == 91
+    assert not failures(batch.run(jobs, lambda job, photo: (Photo(photo.pixels + np.uint8(1)), None)))
+    assert image_io.decode(source).pixels.max() == 91
     assert files(tmp_path) == {"a.png"}
 
 
@@ -194,14 +204,14 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Path, method, full)
     with pytest.raises(ImageFileError, match=r"a\.png: cannot be written: No space left"):
-        batch.save(source, b"new")
+        image_io.write_file(source, b"new")
     assert source.read_bytes() == before
     assert files(tmp_path) == {"a.png"}
 
 
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").write_bytes(b"")
-    batch.save(tmp_path / "new", b"")
+    image_io.write_file(tmp_path / "new", b"")
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 

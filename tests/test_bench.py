@@ -12,9 +12,9 @@ from click.testing import CliRunner
 from conftest import find_ellipse, scene
 
 import gpublur
-from gpublur import bench, cli, codec
-from gpublur.codec import Photo
+from gpublur import bench, cli, image_io
 from gpublur.extras import install
+from gpublur.image_io import Photo
 
 PHOTO = Photo((scene(36, 48) * 255).astype(np.uint8), "JPEG")
 
@@ -33,7 +33,7 @@ def measured(torch):
 
 def run(monkeypatch, *args):
     monkeypatch.setattr(bench, "COPIED", COPIED)
-    monkeypatch.setattr(cli, "_editor", lambda device, model, text_model: gpublur.Editor("cpu", find_ellipse))
+    monkeypatch.setattr(cli, "make_editor", lambda device, model, text_model: gpublur.Editor("cpu", find_ellipse))
     return CliRunner().invoke(cli.main, ["bench", "--seconds", "0", *map(str, args)])
 
 
@@ -72,7 +72,7 @@ def test_the_clock_waits_for_the_gpu():
 
 def test_a_gpu_has_the_same_ways(monkeypatch):
     gpu = emulated.EmulatedGpu()
-    monkeypatch.setattr(bench.module, "gpu", lambda: gpu)
+    monkeypatch.setattr(bench.loader, "gpu", lambda: gpu)
     monkeypatch.setattr(bench, "COPIED", 1000)
     here, waits = bench.place("cuda"), []
     np.testing.assert_array_equal(here.get(here.put(PHOTO.pixels)), PHOTO.pixels)
@@ -85,7 +85,7 @@ def test_a_gpu_has_the_same_ways(monkeypatch):
 def test_the_command_writes_figures_and_a_plot(tmp_path: Path, monkeypatch):
     pytest.importorskip("matplotlib")
     source, written, plotted = tmp_path / "a.png", tmp_path / "out" / "a.json", tmp_path / "a.svg"
-    source.write_bytes(codec.encode(PHOTO, "PNG"))
+    source.write_bytes(image_io.encode(PHOTO, "PNG"))
     result = run(monkeypatch, source, "--json", written, "--plot", plotted)
     assert result.exit_code == 0, result.output
     found = json.loads(written.read_text())

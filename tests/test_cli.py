@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -14,16 +15,19 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import gpublur
-from gpublur import backends, codec, editor, segmentation
-from gpublur.backends import module
+from gpublur import api, backends, image_io, segmentation
+from gpublur.backends.cuda import loader
 from gpublur.cli import main
-from gpublur.codec import Photo
-from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
+from gpublur.errors import DeviceUnavailable, InvalidArgument, ModelUnavailable, PromptUnsupported
 from gpublur.extras import install
-from gpublur.finding import Finding
+from gpublur.image_io import Photo
+from gpublur.types import BlurSpec, Edit, MaskInfo, SubjectQuery
 
 SRGB = bytes(16) + b"RGB " + bytes(108)
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+
+
+REAL = gpublur.Editor("cpu")
 
 
 class FakeEditor:
@@ -38,30 +42,40 @@ class FakeEditor:
         text = {"text_model": text_model} if text_model else {}
         self.calls.append(("init", {"device": device, "model": model} | text))
 
-    def blur_background(self, pixels: np.ndarray, **options: Any) -> np.ndarray:
+    def blur_background(self, photo: Photo, **options: Any) -> tuple[Photo, MaskInfo]:
         self.calls.append(("blur", options))
+        pixels = photo.pixels
         if pixels.shape[0] == 1:
             raise InvalidArgument("image of 1 row")
         if self.model == "absent":
             raise ModelUnavailable("model='absent' is unknown")
-        return np.iinfo(pixels.dtype).max - pixels
+        return replace(photo, pixels=np.iinfo(pixels.dtype).max - pixels), self.info(options)
 
-    def remove_background(self, pixels: np.ndarray, color: str | None = None, **options: Any) -> np.ndarray:
+    def info(self, options: dict[str, Any]) -> MaskInfo:
+        """What a mask tells; without one, what a subject in a quarter of the picture would."""
+        mask = options.get("mask")
+        return MaskInfo(np.eye(4, dtype=np.float32) if mask is None else mask)
+
+    def remove_background(self, photo: Photo, color: str | None = None, **options: Any) -> tuple[Photo, MaskInfo]:
         self.calls.append(("remove", options | {"color": color}))
-        shape = (*pixels.shape[:2], 4 if color is None else 3)
-        return np.full(shape, 7, pixels.dtype)
+        shape = (*photo.pixels.shape[:2], 4 if color is None else 3)
+        return replace(photo, pixels=np.full(shape, 7, photo.pixels.dtype)), self.info(options)
 
-    def segment(self, pixels: Any, *, details: bool = False, **options: Any) -> Any:
-        if details:
-            mattes = [self.segment(one, **options) for one in pixels]
-            return mattes, [Finding(matte) for matte in mattes]
+    def edit_photo(self, photo: Photo, edit: Edit, *, mask: Any = None, **options: Any) -> Any:
+        self.calls.append(("edit", {"edit": edit, "mask": mask}))
+        own = np.linspace(0, 1, photo.pixels[..., 0].size, dtype=np.float32).reshape(photo.pixels.shape[:2])
+        return REAL.edit_photo(photo, edit, mask=own if mask is None else mask, **options)
+
+    def segment(self, photo: Photo, **options: Any) -> tuple[Photo, MaskInfo]:
         self.calls.append(("segment", options))
-        return np.linspace(0, 1, pixels[..., 0].size, dtype=np.float32).reshape(pixels.shape[:2])
+        shape = photo.pixels.shape[:2]
+        mask = np.linspace(0, 255, shape[0] * shape[1]).reshape(shape).astype(np.uint8)
+        return Photo(mask), MaskInfo(mask)
 
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    monkeypatch.setattr(editor, "Editor", FakeEditor)
+    monkeypatch.setattr(api, "Editor", FakeEditor)
     monkeypatch.setattr(FakeEditor, "calls", [])
     return FakeEditor.calls
 
@@ -74,7 +88,7 @@ def run(*args: object) -> Result:
 
 def make(path: Path, pixels: np.ndarray = PIXELS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(codec.encode(Photo(pixels, icc=SRGB), codec.format_of(path)))
+    path.write_bytes(image_io.encode(Photo(pixels, icc=SRGB), image_io.format_of(path)))
     return path
 
 
@@ -86,18 +100,19 @@ def test_blur_one_file(tmp_path: Path, calls: list) -> None:
     source = make(tmp_path / "a.png")
     result = run("blur", source, "-o", tmp_path / "b.png", "--mode", "gaussian", "--radius", 0.02, "--device", "cpu")
     assert (result.exit_code, result.output) == (0, "")
-    photo = codec.decode(tmp_path / "b.png")
+    photo = image_io.decode(tmp_path / "b.png")
     np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
     assert photo.icc == SRGB
     options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
-    options |= {"object_to_keep": None, "on_no_subject": "blur_all"}
+    options |= {"highlight_threshold": (0.6, 0.95), "linear_light": True}
+    options |= {"prompt": None, "negative_prompt": None, "on_no_subject": "blur_all", "refine": "auto", "details": True}
     assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
 
 
 def test_blur_keeps_16_bits(tmp_path: Path) -> None:
     source = make(tmp_path / "a.png", PIXELS.astype(np.uint16) * 250)
     assert run("blur", source, "-o", tmp_path / "b.png").exit_code == 0
-    np.testing.assert_array_equal(codec.decode(tmp_path / "b.png").pixels, 65535 - PIXELS.astype(np.uint16) * 250)
+    np.testing.assert_array_equal(image_io.decode(tmp_path / "b.png").pixels, 65535 - PIXELS.astype(np.uint16) * 250)
 
 
 def test_one_bad_file_is_reported_and_the_rest_is_written(tmp_path: Path) -> None:
@@ -117,16 +132,16 @@ def test_one_bad_file_is_reported_and_the_rest_is_written(tmp_path: Path) -> Non
 def test_format(tmp_path: Path) -> None:
     source = make(tmp_path / "a.jpg")
     assert run("blur", source, "-o", tmp_path / "out", "--format", "webp").exit_code == 0
-    assert codec.decode(tmp_path / "out" / "a.webp").format == "WEBP"
+    assert image_io.decode(tmp_path / "out" / "a.webp").format == "WEBP"
 
 
 def test_remove(tmp_path: Path, calls: list) -> None:
     source = make(tmp_path / "a.jpg")
     assert run("remove", source, "-o", tmp_path / "cut").exit_code == 0
-    photo = codec.decode(tmp_path / "cut" / "a.png")
+    photo = image_io.decode(tmp_path / "cut" / "a.png")
     assert (photo.pixels.shape, photo.icc) == ((6, 8, 4), SRGB)
     assert run("remove", source, "-o", tmp_path / "b.jpg", "--color", "#C5C6FF").exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)
+    assert image_io.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)
     assert [options["color"] for name, options in calls if name == "remove"] == [None, "#C5C6FF"]
 
 
@@ -159,6 +174,68 @@ def test_mask_option_takes_one_input(tmp_path: Path) -> None:
     result = run("blur", *sources, "-o", tmp_path / "out", "--mask", sources[0])
     assert (result.exit_code, files(tmp_path)) == (1, {"a.jpg", "b.jpg"})
     assert "single input" in result.stderr
+
+
+def test_a_folder_of_masks(tmp_path: Path, calls: list) -> None:
+    for name in ("a.jpg", "x/b.jpg", "x/c.png"):
+        make(tmp_path / "in" / name)
+    assert run("mask", tmp_path / "in", "-o", tmp_path / "masks").exit_code == 0
+    assert files(tmp_path / "masks") == {"a.png", "x/b.png", "x/c.png"}
+    (tmp_path / "masks" / "x" / "b.png").unlink()
+    make(tmp_path / "masks" / "a.png", np.full((6, 8), 51, np.uint8))
+    calls.clear()
+    result = run("remove", tmp_path / "in", "-o", tmp_path / "out", "--masks", tmp_path / "masks", "--workers", 1)
+    given = [options["mask"] for name, options in calls if name == "remove"]
+    np.testing.assert_allclose(given[0], 0.2, atol=1e-6)
+    np.testing.assert_allclose(given[1], np.linspace(0, 1, 48).reshape(6, 8), atol=1 / 255)
+    assert result.exit_code == 1
+    assert (
+        f"1 of 3 pictures failed:\n  {tmp_path}/in/x/b.jpg: {tmp_path}/masks/x/b.png: cannot be read" in result.stderr
+    )
+    assert f"No subject was found in 1 of 3 pictures:\n  {tmp_path}/in/a.jpg\n" in result.stderr
+    both = run("blur", tmp_path / "in/a.jpg", "-o", tmp_path / "b.jpg", "--mask", "m.png", "--masks", tmp_path)
+    assert (both.exit_code, "exclude each other" in both.stderr) == (1, True)
+
+
+def test_report(tmp_path: Path) -> None:
+    make(tmp_path / "in" / "a.jpg")
+    make(tmp_path / "in" / "thin.png", PIXELS[:1])
+    result = run("blur", tmp_path / "in", "-o", tmp_path / "out", "--report", tmp_path / "new" / "report.json")
+    assert result.exit_code == 1
+    first, second = json.loads((tmp_path / "new" / "report.json").read_text())
+    source, output = (str(tmp_path / folder / "a.jpg") for folder in ("in", "out"))
+    assert first == {
+        "source": source, "output": output, "found": True, "share": 0.25, "uncertainty": 0.0, "error": None,
+    }  # fmt: skip
+    assert second["error"] == "image of 1 row"
+    assert {second[name] for name in ("output", "found", "share", "uncertainty")} == {None}
+
+
+def test_no_subject_in_a_single_picture_is_said(tmp_path: Path) -> None:
+    source, mask = make(tmp_path / "a.png"), make(tmp_path / "m.png", np.zeros((6, 8), np.uint8))
+    result = run("blur", source, "-o", tmp_path / "b.png", "--mask", mask)
+    assert (result.exit_code, result.stderr) == (0, f"No subject was found in {source}\n")
+
+
+def test_options_come_from_the_value_types(tmp_path: Path, calls: list) -> None:
+    source = make(tmp_path / "a.jpg")
+    given = ("--no-refine", "--negative-prompt", "dog", "--highlight-threshold", 0.1, 0.2, "--no-linear-light")
+    assert run("blur", source, "-o", tmp_path / "b.jpg", *given).exit_code == 0
+    options = calls[-1][1]
+    assert (options["refine"], options["negative_prompt"]) == (False, "dog")
+    assert (options["highlight_threshold"], options["linear_light"]) == ((0.1, 0.2), False)
+    shown = run("blur", "--help").stdout
+    for kind in (BlurSpec, SubjectQuery):
+        for field in fields(kind):
+            assert f"--{field.name.replace('_', '-')}" in shown or field.name == "details"
+
+
+def test_jpeg_quality(tmp_path: Path) -> None:
+    source = make(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+    for quality in (20, 90):
+        assert run("blur", source, "-o", tmp_path / f"{quality}.jpg", "--jpeg-quality", quality).exit_code == 0
+    assert (tmp_path / "20.jpg").stat().st_size < 0.6 * (tmp_path / "90.jpg").stat().st_size
+    assert run("blur", source, "-o", tmp_path / "c.jpg", "--jpeg-quality", 101).exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -218,29 +295,31 @@ def test_words_and_category(tmp_path: Path, calls: list, monkeypatch: pytest.Mon
     source = make(tmp_path / "a.png")
     asked = []
 
-    def check(argument: str, words: str | None, model: str, text_model: str | None) -> None:
+    def check(argument: str, words: str | None, model: str, text_model: str | None, *, negative: bool) -> None:
         asked.append((argument, words, model, text_model))
         if words == "zebra":
-            raise PromptUnsupported("--keep='zebra': no")
+            raise PromptUnsupported("--prompt='zebra': no")
 
     monkeypatch.setattr(segmentation, "check_words", check)
     monkeypatch.setattr(segmentation, "ready_category", lambda category, default: category == "cars")
     for command, call in (("blur", "blur"), ("remove", "remove"), ("mask", "segment")):
         calls.clear()
-        words = ("--keep", "bottle", "--text-model", "clip", "--on-no-subject", "error")
+        words = ("--prompt", "bottle", "--text-model", "clip", "--on-no-subject", "error")
         assert run(command, source, "-o", tmp_path / f"{command}.png", *words).exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "general", "text_model": "clip"})
-        assert (calls[1][0], calls[1][1]["object_to_keep"]) == (call, "bottle")
+        assert (calls[1][0], calls[1][1]["prompt"]) == (call, "bottle")
         assert calls[1][1]["on_no_subject"] == "error"
-        assert asked[-1] == ("--keep", "bottle", "general", "clip")
+        assert asked[-2:] == [
+            ("--prompt", "bottle", "general", "clip"), ("--negative-prompt", None, "general", "clip"),
+        ]  # fmt: skip
         calls.clear()
         assert run(command, source, "-o", tmp_path / f"{command}2.png", "--category", "cars").exit_code == 0
         assert calls[0] == ("init", {"device": "auto", "model": "cars"})
-        assert calls[1][1]["object_to_keep"] is None
+        assert calls[1][1]["prompt"] is None
         calls.clear()
-        result = run(command, source, "-o", tmp_path / "no.png", "--keep", "zebra")
+        result = run(command, source, "-o", tmp_path / "no.png", "--prompt", "zebra")
         assert (result.exit_code, calls) == (1, [])
-        assert "--keep='zebra': no" in result.stderr
+        assert "--prompt='zebra': no" in result.stderr
 
 
 def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,11 +341,11 @@ def test_edit_in_photorooms_words(tmp_path: Path, calls: list) -> None:
     fields = '{"background.blur.mode": "gaussian", "removeBackground": "false", "padding": "0.1"}'
     result = run("edit", source, "--request", ask(tmp_path / "r.json", fields), "-o", tmp_path / "b.png")
     assert (result.exit_code, result.output) == (0, "Not supported, and left out: padding\n")
-    assert codec.decode(tmp_path / "b.png").icc is None
+    assert image_io.decode(tmp_path / "b.png").icc is None
     assert calls[0] == ("init", {"device": "auto", "model": "general"})
-    assert [name for name, _options in calls] == ["init", "segment", "blur"]
-    name, options = calls[-1]
-    assert (name, options["mode"], options["radius"]) == ("blur", "gaussian", 0.01)
+    assert [name for name, _options in calls] == ["init", "edit"]
+    blur = calls[-1][1]["edit"].blur
+    assert (blur.mode, blur.radius) == ("gaussian", 0.01)
 
 
 def test_edit_in_claids_words(tmp_path: Path, calls: list) -> None:
@@ -275,16 +354,16 @@ def test_edit_in_claids_words(tmp_path: Path, calls: list) -> None:
         make(tmp_path / "in" / source)
     assert run("edit", tmp_path / "in", "--request", request, "-o", tmp_path / "out").exit_code == 0
     assert files(tmp_path / "out") == {"a.webp", "b.webp"}
-    assert calls[-1][1]["color"] == (255, 255, 255)
+    assert calls[-1][1]["edit"].color == (255, 255, 255, 255)
 
 
 def test_edit_writes_the_format_of_the_outputs_name(tmp_path: Path) -> None:
     request = ask(tmp_path / "r.json", '{"operations": {"background": {"remove": true, "color": "transparent"}}}')
     source = make(tmp_path / "a.png")
     assert run("edit", source, "--request", request, "-o", tmp_path / "b.jpg").exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)  # on white, not refused
+    assert image_io.decode(tmp_path / "b.jpg").pixels.shape == (6, 8, 3)  # on white, not refused
     assert run("edit", source, "--request", request, "-o", tmp_path / "c.webp").exit_code == 0
-    assert codec.decode(tmp_path / "c.webp").pixels.shape == (6, 8, 4)
+    assert image_io.decode(tmp_path / "c.webp").pixels.shape == (6, 8, 4)
 
 
 def test_edit_with_a_mask(tmp_path: Path, calls: list) -> None:
@@ -409,21 +488,21 @@ BUILT = {"nvcc": "13.0.88", "archs": [75, 90]}
 def test_doctor_on_kernels(
     monkeypatch: pytest.MonkeyPatch, manifest: dict, compiled: list[str], fatbins: str, nvrtc: tuple[str, str]
 ) -> None:
-    monkeypatch.setattr(module, "sources", lambda: ["add", "sub"])
-    monkeypatch.setattr(module, "manifest", lambda: manifest)
-    monkeypatch.setattr(module, "origin", lambda name: "nvrtc" if name in compiled else "fatbin")
-    monkeypatch.setattr(module, "nvrtc", lambda: nvrtc)
+    monkeypatch.setattr(loader, "sources", lambda: ["add", "sub"])
+    monkeypatch.setattr(loader, "manifest", lambda: manifest)
+    monkeypatch.setattr(loader, "origin", lambda name: "nvrtc" if name in compiled else "fatbin")
+    monkeypatch.setattr(loader, "nvrtc", lambda: nvrtc)
     lines = run("doctor").stdout.splitlines()
-    assert f"sources  2 in {module.folder()}" in lines
+    assert f"sources  2 in {loader.folder()}" in lines
     assert f"fatbins  {fatbins}" in lines
     assert f"NVRTC    {nvrtc[0] or nvrtc[1]}" in lines
 
 
 def test_demo(tmp_path: Path) -> None:
     assert run("demo", "-o", tmp_path / "a.png").exit_code == 0
-    assert codec.decode(tmp_path / "a.png").pixels.shape == (608, 1080, 3)
+    assert image_io.decode(tmp_path / "a.png").pixels.shape == (608, 1080, 3)
     assert run("demo", "-o", tmp_path / "b.jpg", "--size", 1).exit_code == 0
-    assert codec.decode(tmp_path / "b.jpg").pixels.shape == (751, 1333, 3)
+    assert image_io.decode(tmp_path / "b.jpg").pixels.shape == (751, 1333, 3)
     assert "--overwrite" in run("demo", "-o", tmp_path / "a.png").stderr
     for name in ("a", "a.gif"):
         assert run("demo", "-o", tmp_path / name).exit_code == 1

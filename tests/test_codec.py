@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from gpublur import codec
-from gpublur.codec import Photo
-from gpublur.edit import ImageFileError, InvalidArgument
+from gpublur import image_io
+from gpublur.errors import ImageFileError, InvalidArgument
+from gpublur.image_io import Photo
 
 ORIENTATION, MAKE, EXIF_IFD, IFD1, WIDTH, HEIGHT = 0x0112, 0x010F, 0x8769, -1, 0xA002, 0xA003
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -53,11 +53,11 @@ def with_chunk(png: bytes, kind: bytes, body: bytes) -> bytes:
 def test_orientation_is_applied_and_reset(orientation: int, format: str) -> None:
     data = saved(Image.fromarray(RGB8), format, exif=exif(orientation))
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
-    photo = codec.decode(data)
+    photo = image_io.decode(data)
     np.testing.assert_array_equal(photo.pixels, upright)
     assert photo.pixels.flags.c_contiguous
     assert photo.pixels.flags.writeable
-    again = codec.decode(codec.encode(photo))
+    again = image_io.decode(image_io.encode(photo))
     np.testing.assert_array_equal(again.pixels, upright)
     block = read_exif(again.exif)
     assert ORIENTATION not in block
@@ -68,16 +68,16 @@ def test_orientation_is_applied_and_reset(orientation: int, format: str) -> None
 
 
 def test_orientation_of_a_16_bit_png() -> None:
-    data = codec.encode(Photo(DEEP, exif=exif(6)))
-    np.testing.assert_array_equal(codec.decode(data).pixels, np.rot90(DEEP, -1))
+    data = image_io.encode(Photo(DEEP, exif=exif(6)))
+    np.testing.assert_array_equal(image_io.decode(data).pixels, np.rot90(DEEP, -1))
 
 
 def test_an_impossible_orientation_is_ignored() -> None:
-    assert codec.decode(saved(Image.fromarray(RGB8), "JPEG", exif=exif(11))).pixels.shape == RGB8.shape
+    assert image_io.decode(saved(Image.fromarray(RGB8), "JPEG", exif=exif(11))).pixels.shape == RGB8.shape
 
 
 def test_broken_exif_does_not_cost_the_photo() -> None:
-    photo = codec.decode(saved(Image.fromarray(RGB8), "JPEG", exif=b"Exif\0\0this is no EXIF block"))
+    photo = image_io.decode(saved(Image.fromarray(RGB8), "JPEG", exif=b"Exif\0\0this is no EXIF block"))
     assert photo.pixels.shape == RGB8.shape
     assert photo.exif is None
 
@@ -89,7 +89,7 @@ def test_the_thumbnail_is_left_out() -> None:
     ifd1 = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, 56, 0x0202, 4, 1, len(thumbnail), 0)
     block = b"Exif\0\0II*\0" + struct.pack("<I", 8) + ifd0 + ifd1 + thumbnail
     assert read_exif(block).get_ifd(IFD1)  # the test's own block has one
-    kept = codec.decode(saved(Image.fromarray(RGB8), "JPEG", exif=block)).exif
+    kept = image_io.decode(saved(Image.fromarray(RGB8), "JPEG", exif=block)).exif
     assert read_exif(kept)[MAKE] == "Abc"
     assert not read_exif(kept).get_ifd(IFD1)
     assert thumbnail not in kept
@@ -98,8 +98,8 @@ def test_the_thumbnail_is_left_out() -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_profile_and_exif_survive(format: str) -> None:
     data = saved(Image.fromarray(RGB8), format, icc_profile=SRGB, exif=exif())
-    photo = codec.decode(data)
-    again = codec.decode(codec.encode(photo))
+    photo = image_io.decode(data)
+    again = image_io.decode(image_io.encode(photo))
     assert photo.format == again.format == format
     assert photo.icc == again.icc == SRGB
     assert read_exif(again.exif)[MAKE] == "Maker"
@@ -107,7 +107,7 @@ def test_profile_and_exif_survive(format: str) -> None:
 
 def test_profile_and_exif_survive_in_a_16_bit_png() -> None:
     photo = Photo(DEEP[..., :3], "PNG", SRGB, exif())
-    again = codec.decode(codec.encode(photo))
+    again = image_io.decode(image_io.encode(photo))
     np.testing.assert_array_equal(again.pixels, photo.pixels)
     assert again.icc == SRGB
     assert read_exif(again.exif)[MAKE] == "Maker"
@@ -118,7 +118,7 @@ def test_a_profile_for_other_channels_is_dropped() -> None:
     assert Photo(RGB8[..., 0], icc=GREY).icc == GREY
     assert Photo(RGB8[..., 0], icc=SRGB).icc is None
     cmyk = Image.fromarray(RGB8).convert("CMYK")
-    photo = codec.decode(saved(cmyk, "TIFF", icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:]))
+    photo = image_io.decode(saved(cmyk, "TIFF", icc_profile=SRGB[:16] + b"CMYK" + SRGB[20:]))
     assert photo.icc is None
     np.testing.assert_array_equal(photo.pixels, RGB8)
 
@@ -127,38 +127,38 @@ def test_a_profile_for_other_channels_is_dropped() -> None:
 def test_16_bit_png_stays_16_bit(channels: int) -> None:
     pixels = DEEP[..., 0] if channels == 1 else DEEP[..., :channels]
     data = imagecodecs.png_encode(np.ascontiguousarray(pixels))
-    photo = codec.decode(data)
+    photo = image_io.decode(data)
     assert photo.pixels.dtype == np.uint16
     np.testing.assert_array_equal(photo.pixels, pixels)
-    again = codec.encode(photo)
+    again = image_io.encode(photo)
     assert again[24] == 16
     np.testing.assert_array_equal(imagecodecs.png_decode(again), pixels)
 
 
 def test_16_bit_grey_with_alpha_becomes_rgba() -> None:
     data = imagecodecs.png_encode(np.ascontiguousarray(DEEP[..., :2]))
-    np.testing.assert_array_equal(codec.decode(data).pixels, DEEP[..., [0, 0, 0, 1]])
+    np.testing.assert_array_equal(image_io.decode(data).pixels, DEEP[..., [0, 0, 0, 1]])
 
 
 def test_16_bit_grey_tiff_stays_16_bit() -> None:
-    photo = codec.decode(codec.encode(Photo(DEEP[..., 0], "TIFF")))
+    photo = image_io.decode(image_io.encode(Photo(DEEP[..., 0], "TIFF")))
     assert photo.pixels.dtype == np.uint16
     np.testing.assert_array_equal(photo.pixels, DEEP[..., 0])
 
 
 def test_16_bits_are_rounded_where_the_format_has_8() -> None:
     values = np.array([[0, 128, 129, 257, 65535 - 129, 65535 - 128, 65535]], np.uint16)
-    data = codec.encode(Photo(np.stack([values] * 3, -1)), "BMP")
-    np.testing.assert_array_equal(codec.decode(data).pixels[..., 0], [[0, 0, 1, 1, 254, 255, 255]])
+    data = image_io.encode(Photo(np.stack([values] * 3, -1)), "BMP")
+    np.testing.assert_array_equal(image_io.decode(data).pixels[..., 0], [[0, 0, 1, 1, 254, 255, 255]])
 
 
 def test_palette_grey_alpha_and_one_bit() -> None:
     colours = Image.fromarray(RGB8)
     palette = colours.quantize(256)
-    np.testing.assert_array_equal(codec.decode(saved(palette, "PNG")).pixels, np.asarray(palette.convert("RGB")))
+    np.testing.assert_array_equal(image_io.decode(saved(palette, "PNG")).pixels, np.asarray(palette.convert("RGB")))
     grey_alpha = Image.merge("LA", [Image.fromarray(RGB8[..., 0]), Image.fromarray(RGB8[..., 1])])
-    np.testing.assert_array_equal(codec.decode(saved(grey_alpha, "PNG")).pixels, RGB8[..., [0, 0, 0, 1]])
-    one_bit = codec.decode(saved(colours.convert("1"), "PNG")).pixels
+    np.testing.assert_array_equal(image_io.decode(saved(grey_alpha, "PNG")).pixels, RGB8[..., [0, 0, 0, 1]])
+    one_bit = image_io.decode(saved(colours.convert("1"), "PNG")).pixels
     assert one_bit.shape == RGB8.shape[:2]
     assert set(np.unique(one_bit)) == {0, 255}
 
@@ -169,7 +169,7 @@ def test_the_transparent_colour_of_a_png_becomes_alpha(channels: int, bits: int)
     pixels = (np.arange(24).reshape(2, 4, 3) * (1 if bits == 8 else 1000)).astype(f"uint{bits}")
     pixels = np.ascontiguousarray(pixels[..., 0] if channels == 1 else pixels)
     png = with_chunk(imagecodecs.png_encode(pixels), b"tRNS", pixels[:1, 1].astype(">u2").tobytes())
-    alpha = codec.decode(png).pixels[..., 3]
+    alpha = image_io.decode(png).pixels[..., 3]
     expected = np.full((2, 4), 2**bits - 1)
     expected[0, 1] = 0
     np.testing.assert_array_equal(alpha, expected)
@@ -179,52 +179,52 @@ def test_of_an_animation_the_first_frame_is_read() -> None:
     frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "blue")]
     for format in ("GIF", "WEBP", "PNG"):
         data = saved(frames[0], format, save_all=True, append_images=frames[1:], lossless=True)
-        photo = codec.decode(data)
+        photo = image_io.decode(data)
         assert tuple(photo.pixels[0, 0, :3]) == (255, 0, 0), format
 
 
 def test_a_multi_picture_jpeg_is_a_jpeg() -> None:
     frames = [Image.fromarray(RGB8), Image.fromarray(RGB8[::-1])]
-    assert codec.decode(saved(frames[0], "MPO", save_all=True, append_images=frames[1:])).format == "JPEG"
+    assert image_io.decode(saved(frames[0], "MPO", save_all=True, append_images=frames[1:])).format == "JPEG"
 
 
 def test_jpeg_keeps_the_picture() -> None:
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2, 0] = 255  # red and black columns: chroma subsampling would mix them
-    error = codec.decode(codec.encode(Photo(stripes), "JPEG")).pixels.astype(int) - stripes
+    error = image_io.decode(image_io.encode(Photo(stripes), "JPEG")).pixels.astype(int) - stripes
     assert np.abs(error).max() < 16
 
 
 def test_quality_changes_a_jpeg_and_is_checked() -> None:
-    assert len(codec.encode(Photo(RGB8), "JPEG", quality=20)) < len(codec.encode(Photo(RGB8), "JPEG"))
-    with pytest.raises(InvalidArgument, match="quality=0 "):
-        codec.encode(Photo(RGB8), "JPEG", quality=0)
+    assert len(image_io.encode(Photo(RGB8), "JPEG", jpeg_quality=20)) < len(image_io.encode(Photo(RGB8), "JPEG"))
+    with pytest.raises(InvalidArgument, match="jpeg_quality=0 "):
+        image_io.encode(Photo(RGB8), "JPEG", jpeg_quality=0)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "BMP"])
 def test_transparency_needs_a_format_that_holds_it(format: str) -> None:
     with pytest.raises(InvalidArgument, match=r"transparency.*PNG, WEBP, TIFF, AVIF.*--color"):
-        codec.encode(Photo(np.zeros((2, 2, 4), np.uint8)), format)
+        image_io.encode(Photo(np.zeros((2, 2, 4), np.uint8)), format)
 
 
 def test_formats_that_are_not_written() -> None:
     with pytest.raises(InvalidArgument, match="format='GIF'"):
-        codec.encode(Photo(RGB8), "GIF")
+        image_io.encode(Photo(RGB8), "GIF")
     with pytest.raises(ImageFileError, match="cannot be written as WEBP"):
-        codec.encode(Photo(np.zeros((1, 16384), np.uint8)), "WEBP")
+        image_io.encode(Photo(np.zeros((1, 16384), np.uint8)), "WEBP")
 
 
 def test_format_of() -> None:
-    assert codec.format_of(Path("a.JPG")) == "JPEG"
-    assert codec.format_of(Path("dir.png/a.tif")) == "TIFF"
+    assert image_io.format_of(Path("a.JPG")) == "JPEG"
+    assert image_io.format_of(Path("dir.png/a.tif")) == "TIFF"
     with pytest.raises(InvalidArgument, match=r"a\.txt"):
-        codec.format_of(Path("a.txt"))
+        image_io.format_of(Path("a.txt"))
 
 
 def bad_pictures() -> dict[str, bytes]:
     noise = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    jpeg, png = codec.encode(Photo(noise), "JPEG"), codec.encode(Photo(noise))
-    deep = codec.encode(Photo(noise.astype(np.uint16) * 257))
+    jpeg, png = image_io.encode(Photo(noise), "JPEG"), image_io.encode(Photo(noise))
+    deep = image_io.encode(Photo(noise.astype(np.uint16) * 257))
     flipped = bytearray(png)
     flipped[len(png) // 2] ^= 0xFF
     return {
@@ -233,9 +233,9 @@ def bad_pictures() -> dict[str, bytes]:
         "truncated.png": png[: len(png) // 2],
         "flipped.png": bytes(flipped),
         "truncated16.png": deep[: len(deep) // 2],
-        "truncated.webp": codec.encode(Photo(noise), "WEBP")[:200],
-        "truncated.tif": codec.encode(Photo(noise), "TIFF")[:200],
-        "truncated.avif": codec.encode(Photo(noise), "AVIF")[:200],
+        "truncated.webp": image_io.encode(Photo(noise), "WEBP")[:200],
+        "truncated.tif": image_io.encode(Photo(noise), "TIFF")[:200],
+        "truncated.avif": image_io.encode(Photo(noise), "AVIF")[:200],
         "text.jpg": b"This is no picture.\n",
         "empty.jpg": b"",
         "float.tif": saved(Image.new("F", (4, 4)), "TIFF"),
@@ -247,21 +247,20 @@ def test_bad_files_are_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(bad_pictures()[name])
     with pytest.raises(ImageFileError, match=rf"{name}: .+"):
-        codec.decode(path)
+        image_io.decode(path)
 
 
 def test_an_empty_file_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ImageFileError, match=r"empty\.jpg: is empty"):
-        codec.decode(tmp_path / "empty.jpg")
+        image_io.decode(tmp_path / "empty.jpg")
 
 
 def test_a_fresh_process_reads_every_format(tmp_path: Path) -> None:
-    for format in codec.WRITTEN:  # here Pillow has loaded all its readers; there it has none
-        (tmp_path / format).write_bytes(codec.encode(Photo(RGB8), format))
-    code = (
-        "import pathlib, sys; from gpublur import codec; [codec.decode(p) for p in pathlib.Path(sys.argv[1]).iterdir()]"
-    )
+    for format in image_io.WRITTEN:  # here Pillow has loaded all its readers; there it has none
+        (tmp_path / format).write_bytes(image_io.encode(Photo(RGB8), format))
+    code = "import pathlib, sys; from gpublur import image_io as io; "
+    code += "[io.decode(p) for p in pathlib.Path(sys.argv[1]).iterdir()]"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -269,21 +268,21 @@ def test_a_fresh_process_reads_every_format(tmp_path: Path) -> None:
 def test_unreadable_paths(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.jpg", tmp_path):
         with pytest.raises(ImageFileError, match=rf"{path}: cannot be read: \w+"):
-            codec.decode(path)
+            image_io.decode(path)
 
 
 def test_a_bomb_is_refused_before_it_is_decompressed() -> None:
-    claimed = with_size(codec.encode(Photo(RGB8)), 50_000, 50_000)
+    claimed = with_size(image_io.encode(Photo(RGB8)), 50_000, 50_000)
     with pytest.raises(ImageFileError, match=r"50000 x 50000 pixels, more than the limit of 250 million"):
-        codec.decode(claimed)
+        image_io.decode(claimed)
     with pytest.raises(ImageFileError, match="9 x 6 pixels"):
-        codec.decode(codec.encode(Photo(RGB8)), max_pixels=53)
-    assert codec.decode(codec.encode(Photo(RGB8)), max_pixels=54).pixels.shape == RGB8.shape
+        image_io.decode(image_io.encode(Photo(RGB8)), max_pixels=53)
+    assert image_io.decode(image_io.encode(Photo(RGB8)), max_pixels=54).pixels.shape == RGB8.shape
 
 
 def test_our_limit_replaces_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert codec.decode(codec.encode(Photo(RGB8))).pixels.shape == RGB8.shape
+    assert image_io.decode(image_io.encode(Photo(RGB8))).pixels.shape == RGB8.shape
 
 
 def with_size(png: bytes, width: int, height: int) -> bytes:
@@ -311,7 +310,7 @@ def test_every_jpeg_has_pillows_pixels(monkeypatch: pytest.MonkeyPatch, channels
     data = jpeg(np.ascontiguousarray(pixels), **options)
     want = np.asarray(Image.open(io.BytesIO(data)))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("Pillow decoded it"))
-    np.testing.assert_array_equal(codec.decode(data).pixels, want)
+    np.testing.assert_array_equal(image_io.decode(data).pixels, want)
 
 
 def test_a_jpeg_without_its_end_is_no_picture_wherever_it_is_cut() -> None:
@@ -320,23 +319,23 @@ def test_a_jpeg_without_its_end_is_no_picture_wherever_it_is_cut() -> None:
     exif = Image.Exif()
     exif[0x9286] = b"\xff\xd9" + jpeg(pixels[:8, :8])
     whole = jpeg(pixels, exif=exif)
-    assert codec.decode(whole).pixels.shape == pixels.shape
-    assert codec.decode(whole + b"\xff\xd8 more behind it").pixels.shape == pixels.shape
+    assert image_io.decode(whole).pixels.shape == pixels.shape
+    assert image_io.decode(whole + b"\xff\xd8 more behind it").pixels.shape == pixels.shape
     start = whole.rindex(b"\xff\xda")
     for cut in (start + 20, (start + len(whole)) // 2, len(whole) - 2, len(whole) - 1):
         with pytest.raises(ImageFileError, match="truncated"):
-            codec.decode(whole[:cut])
+            image_io.decode(whole[:cut])
 
 
 @pytest.mark.parametrize(
     ("given", "name"), [("jpeg", "JPEG"), ("jpg", "JPEG"), (".jpg", "JPEG"), ("Png", "PNG"), ("TIF", "TIFF")]
 )
 def test_formats_in_any_case_and_by_suffix(given: str, name: str) -> None:
-    assert codec.written(given, alpha=False) == name
-    assert codec.decode(codec.encode(Photo(np.zeros((2, 3), np.uint8)), given)).format == name
+    assert image_io.written(given, alpha=False) == name
+    assert image_io.decode(image_io.encode(Photo(np.zeros((2, 3), np.uint8)), given)).format == name
 
 
 @pytest.mark.parametrize("given", ["gif", "jgp", "", ".", None, 3])
 def test_formats_that_are_none(given: Any) -> None:
     with pytest.raises(InvalidArgument, match=r"format=.* is not one of 'JPEG', 'PNG'"):
-        codec.written(given, alpha=False)
+        image_io.written(given, alpha=False)

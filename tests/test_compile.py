@@ -11,7 +11,7 @@ import pytest
 import toolchain
 from toolchain import ARCHS, Resources
 
-from gpublur.backends import module
+from gpublur.backends.cuda import loader
 
 # The most that each takes: {source: {entry: {architecture: [registers, static shared bytes]}}}. Registers are rounded
 # up to what the hardware hands out, 8 at a time. A compiler that is not the budget's may take, or spill, 8 more.
@@ -19,7 +19,7 @@ BUDGET = Path(__file__).with_name("kernel_budget.json")
 GRAIN = 8
 
 
-@pytest.fixture(scope="module", params=module.sources())
+@pytest.fixture(scope="module", params=loader.sources())
 def name(request):
     return request.param
 
@@ -28,11 +28,11 @@ def name(request):
 def resources(request, name, tmp_path_factory):
     """{(entry, architecture): Resources} of a source; compiled once, and again when anything has changed."""
     try:
-        key = f"kernels/{toolchain.compiler()}/{name}-{module.source_hash(name)}"
+        key = f"kernels/{toolchain.compiler()}/{name}-{loader.source_hash(name)}"
         cache = getattr(request.config, "cache", None)  # pytest's, which can be switched off
         rows = cache.get(key, None) if cache else None
         if rows is None:
-            built = toolchain.build(module.where(f"{name}.cu"), tmp_path_factory.mktemp(name))
+            built = toolchain.build(loader.where(f"{name}.cu"), tmp_path_factory.mktemp(name))
             rows = list(built.items())
             if cache:
                 cache.set(key, rows)
@@ -71,7 +71,7 @@ def test_within_budget(resources, budget, slack):
 
 
 def test_the_budget_has_no_other_sources():
-    assert sorted(json.loads(BUDGET.read_text())["kernels"]) == module.sources()
+    assert sorted(json.loads(BUDGET.read_text())["kernels"]) == loader.sources()
 
 
 def test_nvrtc_compiles_it_too(name, tmp_path):
@@ -79,7 +79,7 @@ def test_nvrtc_compiles_it_too(name, tmp_path):
         toolchain.nvrtc()
     except toolchain.Unavailable as error:
         pytest.skip(str(error))
-    toolchain.with_nvrtc(module.where(f"{name}.cu"), tmp_path, 90)
+    toolchain.with_nvrtc(loader.where(f"{name}.cu"), tmp_path, 90)
 
 
 WARNS = """
@@ -98,7 +98,7 @@ extern "C" __global__ void kernel(float* out, int n) {
 
 
 def test_the_tests_see_warnings_and_spills(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "options", lambda name: ())
+    monkeypatch.setattr(loader, "options", lambda name: ())
     source = tmp_path / "kernel.cu"
     try:
         source.write_text(WARNS)
@@ -114,9 +114,9 @@ def test_the_tests_see_warnings_and_spills(tmp_path, monkeypatch):
 
 def write_budget():
     sources = []
-    for name in module.sources():
+    for name in loader.sources():
         with tempfile.TemporaryDirectory() as folder:
-            resources = toolchain.build(module.where(f"{name}.cu"), Path(folder))
+            resources = toolchain.build(loader.where(f"{name}.cu"), Path(folder))
         rows = {}
         for (entry, arch), used in sorted(resources.items()):
             rows.setdefault(entry, {})[arch] = [-(-used.registers // GRAIN) * GRAIN, used.shared]

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 
-from gpublur.editor import Editor
+from gpublur.api import Editor
 
 WRITTEN = Path(__file__).with_name("counts.json")
 SIZE = 480, 640
@@ -43,9 +43,9 @@ def on_the_gpu(edit, monkeypatch):
             return out
 
     editor = emulated.editor(monkeypatch)
-    from gpublur.backends import module
+    from gpublur.backends.cuda import loader
 
-    gpu = module.gpu()
+    gpu = loader.gpu()
     gpu.memory = Counting
     edit(editor)  # tables are uploaded once
     gpu.launches.clear()
@@ -55,13 +55,13 @@ def on_the_gpu(edit, monkeypatch):
 
 
 def on_the_cpu(edit):
-    """Return the most bytes that an edit holds at once beside its input, and how often each verb is called."""
+    """Return the most bytes that an edit holds at once beside its input, and how often each operation is called."""
     editor, calls = Editor("cpu"), {}
-    verbs = editor.verbs
+    backend = editor.backend
 
     class Counted:
         def __getattr__(self, name):
-            found = getattr(verbs, name)
+            found = getattr(backend, name)
             if name not in ("matte", "decimate", "separable", "spans", "composite", "fill", "cutout"):
                 return found
 
@@ -71,7 +71,7 @@ def on_the_cpu(edit):
 
             return counted
 
-    editor.verbs = Counted()
+    editor._engine.device = editor._engine.device._replace(backend=Counted())
     before = numba.get_num_threads()
     numba.set_num_threads(1)  # bands grow with the threads
     try:

@@ -1,7 +1,8 @@
 """The CUDA backend's own promises, on emulated kernels: the CPU's picture, whole batches, torch's and CuPy's arrays."""
 
+import re
 import sys
-from functools import partial
+from importlib import import_module
 from types import SimpleNamespace
 
 import emulated
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 from conftest import matte, scene
 
-from gpublur import InvalidArgument, NoSubject, optics
+from gpublur import InvalidArgument, NoSubject, matting, optics, pipeline
+from gpublur.api import Editor
 from gpublur.arrays import Picture
-from gpublur.backends import cuda, module, tables
-from gpublur.edit import BlurSpec
-from gpublur.editor import Editor
-from gpublur.finding import Look
+from gpublur.backends.cuda import loader, structs, tables
+from gpublur.backends.cuda import ops as cuda
 from gpublur.memory import CupyMemory, Memory, TorchMemory, gpu_memory
+from gpublur.types import BlurSpec, Edit, Resize, SubjectQuery
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 
@@ -28,7 +29,7 @@ LAYOUTS = {"grey": (1, False), "rgb": (3, False), "rgba": (4, False), "planar rg
 def gpu(monkeypatch):
     """An Editor whose GPU is emulated; `gpu.log` lists the launches."""
     editor = emulated.editor(monkeypatch)
-    editor.log = module.gpu().launches
+    editor.log = loader.gpu().launches
     return editor
 
 
@@ -80,7 +81,11 @@ def test_agrees_with_the_cpu(gpu, cpu, dtype, layout, work):
 def test_the_matte_agrees_with_the_cpu(gpu, cpu):
     picture, alpha = Picture(pictured(3, False, "uint8"), False), np.ascontiguousarray(MASK[::5, ::5])
     for refine in (True, False):
-        want, got = (editor._matte(picture, partial(editor._fit, Look(), refine, alpha)) for editor in (cpu, gpu))
+        query = SubjectQuery(refine=refine)
+        want, got = (
+            pipeline.run(editor._engine.device, picture, query, None, alpha, pipeline.segment)[0]
+            for editor in (cpu, gpu)
+        )
         assert np.abs(want - got).max() < 1e-3
         assert want.std() > 0.1
 
@@ -111,13 +116,13 @@ def test_any_width_and_alignment(gpu, cpu, offset, width):
     height = 19
     memory = np.random.default_rng(0).integers(0, 256, height * width * 3 + 64, np.uint8)
     picture = memory[offset:][: height * width * 3].reshape(height, width, 3)
-    source = cuda.light(cuda.take(Picture(picture, False, emulated.EmulatedMemory())), True)
+    source = cuda.decode(cuda.to_device(Picture(picture, False, emulated.EmulatedMemory())), True)
     room = np.full(height * width * 3 + 64, 77, np.uint8)
     out = room[16 + offset :][: height * width * 3].reshape(height, width, 3)
     spec = BlurSpec("bokeh", 0.03, 0.0).checked()
     plan = optics.plan(spec, height, width)
     frames, nothing = cuda.frames(plan, source), cuda.matte(source, None, False)
-    cuda.decimate(source, nothing, cuda.bend(spec), plan, frames, source)
+    cuda.decimate(source, nothing, cuda.highlight_curve(spec), plan, frames, source)
     cuda.spans(plan.aperture, plan, frames, source)
     cuda.composite(source, nothing, plan, frames, True, out, source)
     want = cpu.bokeh_blur(picture.copy(), 0.03, highlights=0.0)
@@ -170,12 +175,12 @@ def test_nothing_is_compiled_or_uploaded_again(gpu):
     tables._kept.clear()
     gpu.blur_background(PHOTO, radius=0.03, mask=MASK)
     assert "upload" in gpu.log
-    loaded = dict(module.gpu().modules)
+    loaded = dict(loader.gpu().modules)
     gpu.log.clear()
     gpu.blur_background(PHOTO[::-1], radius=0.03, mask=MASK[::-1])
     assert "upload" not in gpu.log
     gpu.blur_background(PHOTO[:60], radius=0.02, mask=MASK[:60])
-    assert module.gpu().modules == loaded
+    assert loader.gpu().modules == loaded
 
 
 def test_what_a_graph_captures_is_uploaded_in_it(gpu, monkeypatch):
@@ -232,16 +237,16 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
     """Beyond 2^31 bytes every launch stays within CUDA's limits and no argument overflows."""
     launches = []
     fake = SimpleNamespace(launch=lambda *launch: launches.append(launch))
-    monkeypatch.setattr(module, "gpu", lambda: fake)
+    monkeypatch.setattr(loader, "gpu", lambda: fake)
     tables._kept.clear()
     memory, size = Nowhere(), shape[1:3]
     picture = Picture(memory.empty(shape, "uint8"), False, memory)
     mask = memory.empty((shape[0], 320, 320), "float32")
     spec = BlurSpec(mode, 0.05).checked()
     plan = optics.plan(spec, *size)
-    source = cuda.light(picture, True)
+    source = cuda.decode(picture, True)
     subject, frames = cuda.matte(source, mask, False), cuda.frames(plan, source)
-    cuda.decimate(source, subject, cuda.bend(spec), plan, frames, source)
+    cuda.decimate(source, subject, cuda.highlight_curve(spec), plan, frames, source)
     (cuda.separable if mode == "gaussian" else cuda.spans)(plan.aperture, plan, frames, source)
     cuda.composite(source, subject, plan, frames, True, memory.empty(shape, "uint8"), source)
     assert [launch[0] for launch in launches][-1] == "composite"
@@ -251,17 +256,17 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
         assert np.prod(block) <= 1024, entry
         assert shared <= 99 << 10, entry
         assert all(isinstance(a, (np.generic, np.ndarray)) for a in args), entry
-    rows, columns = -(-size[0] // (launches[-1][3][1] * cuda.RUN)), -(-size[1] // cuda.STRIP)
+    rows, columns = -(-size[0] // (launches[-1][3][1] * structs.RUN)), -(-size[1] // structs.STRIP)
     assert launches[-1][2] == (columns, rows, shape[0])
     tables._kept.clear()
 
 
 def test_a_disk_that_shared_memory_cannot_hold_is_refused(monkeypatch):
-    monkeypatch.setattr(module, "gpu", lambda: SimpleNamespace(launch=lambda *launch: None))
+    monkeypatch.setattr(loader, "gpu", lambda: SimpleNamespace(launch=lambda *launch: None))
     tables._kept.clear()
     plan = optics.plan(BlurSpec("bokeh", 0.05, quality="exact").checked(), 40000, 30000)
     memory = Nowhere()
-    source = cuda.light(Picture(memory.empty((40000, 30000, 3), "uint8"), False, memory), True)
+    source = cuda.decode(Picture(memory.empty((40000, 30000, 3), "uint8"), False, memory), True)
     with pytest.raises(InvalidArgument, match="'exact' of a 30000 x 40000 picture"):
         cuda.spans(plan.aperture, plan, cuda.frames(plan, source), source)
     tables._kept.clear()
@@ -272,7 +277,7 @@ def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
     """What composite.cu computes instead of looking up the plan's shift, and of dividing."""
     shift, up = optics.polyphase(factor, optics.cubic_spline)
     plan = optics.Plan(99, 99, factor, 0, np.ones(factor, np.float32), shift, up, optics.gaussian(1.0))
-    assert factor <= cuda.PARTS
+    assert factor <= structs.PARTS
     if factor > 1:
         pixels = np.concatenate([np.arange(10_000), 2**28 - 1 - np.arange(10_000)]).astype(np.uint64)
         counted = pixels + tables.offset(plan)
@@ -326,7 +331,7 @@ def test_torch_tensors_stay_torch_tensors(gpu, cpu, monkeypatch):
     fake = Fake(torch, torch.device("cpu"))
     monkeypatch.setattr("gpublur.arrays.gpu_memory", lambda value: fake if isinstance(value, torch.Tensor) else None)
     read = []
-    monkeypatch.setattr(cuda, "light", lambda p, linear, light=cuda.light: read.append(p) or light(p, linear))
+    monkeypatch.setattr(cuda, "decode", lambda p, linear, decode=cuda.decode: read.append(p) or decode(p, linear))
     for mask in (torch.from_numpy(MASK), MASK, torch.from_numpy(MASK)[None]):
         out = gpu.blur_background(given, "bokeh", 0.03, mask=mask, refine=True)
         want = cpu.blur_background(given.permute(1, 2, 0).numpy(), "bokeh", 0.03, mask=MASK, refine=True)
@@ -424,7 +429,7 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
         return torch.nn.functional.avg_pool2d(pixels.mean(1), 4)
 
     for editor in (gpu, cpu):
-        editor.model, editor._segmenter = bright, None
+        editor._engine.model, editor._engine._segmenter = bright, None
     seen = []
     monkeypatch.setattr(cuda, "matte", lambda s, m, r, matte=cuda.matte: seen.append(m) or matte(s, m, r))
     for channels, planar in LAYOUTS.values():
@@ -436,4 +441,95 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
     assert set(shapes) == {(1, 3, 83, 139)}
     batch = gpu.segment(np.stack([PHOTO, PHOTO[::-1]]))
     np.testing.assert_allclose(batch[0], cpu.segment(PHOTO), atol=1e-3)
-    cpu.model, cpu._segmenter = "general", None
+    cpu._engine.model, cpu._engine._segmenter = "general", None
+
+
+# --- What the host and the kernels agree on ---
+
+CONSTANT = re.compile(r"^constexpr (?:int|float) (.+?);", re.M)
+
+
+def constants(name):
+    """The constants of a kernel source, by its header's too."""
+    found = {}
+    for file in ("pixel.cuh", name):
+        for declared in CONSTANT.findall((loader.folder() / file).read_text()):
+            for one in declared.split(", "):
+                constant, _, value = one.partition(" = ")
+                if "<" not in constant:
+                    found[constant] = eval(value.removesuffix("f").replace("/", "//"), {}, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "ours", "names"),
+    [
+        ("pixel.cuh", structs, "WARP STRIP SLOTS"),
+        ("pixel.cuh", tables, "QUAD"),
+        ("composite.cu", structs, "RUN PARTS"),
+        ("composite.cu", tables, "CELLS"),
+        ("composite.cu", import_module("gpublur.backends.cpu.loops.composite"), "SLACK"),
+        ("decimate.cu", structs, "COPIES"),
+        ("shrink.cu", structs, "WARPS CHUNK"),
+        ("spans.cu", structs, "TILE GROUPS"),
+        ("spans.cu", tables, "ROWS"),
+        ("separable.cu", tables, "ROWS"),
+        ("matte.cu", structs, "ACROSS DOWN PLANES BLOCK"),
+        ("matte.cu", matting, "WINDOW MEAN CELL"),
+        ("upload.cu", tables, "WORDS"),
+    ],
+)
+def test_sizes_are_those_of_the_kernels(source, ours, names):
+    theirs = constants(source)
+    for name in names.split():
+        assert getattr(ours, name) == pytest.approx(theirs[name]), name
+
+
+# --- Edits ---
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        Edit(remove=True, clip=True),
+        Edit(remove=True, color="#c08040"),
+        Edit(remove=True, color="#c0804080", resize=Resize(50, 60, "canvas")),
+        Edit(blur=BlurSpec(radius=0.04), clip=True, resize=Resize("50%")),
+        Edit(blur=BlurSpec("gaussian", 0.02), focus="linear"),
+        Edit(),
+    ],
+)
+@pytest.mark.parametrize("planar", [False, True])
+def test_edits_of_arrays_on_a_gpu(gpu, cpu, monkeypatch, edit, planar):
+    """They come back where they lay, and are what the CPU makes of them."""
+    picture = pictured(3, planar, "uint8")
+    memory = OnGpu()
+    monkeypatch.setattr("gpublur.arrays.gpu_memory", lambda value: memory if isinstance(value, GpuArray) else None)
+    options = {"mask": MASK, "layout": "CHW" if planar else "HWC"}
+    want = cpu.apply(picture, edit, **options)
+    got = gpu.apply(picture.view(GpuArray), edit, **options)
+    assert type(got) is GpuArray
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    assert np.abs(np.asarray(got).astype(int) - want).max() <= 2
+    finished = edit.resize is not None or edit.color == "#c0804080"
+    assert memory.downloads == (3 if edit.focus == "linear" else int(finished))
+
+
+class GpuArray(np.ndarray):
+    """Stands for an array on a GPU: an array of NumPy that is not one."""
+
+
+class OnGpu(emulated.EmulatedMemory):
+    """Its memory, which counts the copies of pictures to this machine's."""
+
+    downloads = 0
+
+    def empty(self, shape, dtype):
+        return super().empty(shape, dtype).view(GpuArray)
+
+    def adopt(self, array):
+        return super().adopt(array).view(GpuArray)
+
+    def to_host(self, array):
+        self.downloads += array.ndim == 3
+        return np.asarray(array)

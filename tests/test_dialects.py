@@ -7,18 +7,15 @@ import pytest
 
 from gpublur import dialects
 from gpublur.dialects import BadRequest, Declined, claid, photoroom
-from gpublur.edit import (
-    BlurSpec,
-    Edit,
+from gpublur.errors import (
     ImageFileError,
     InvalidArgument,
     ModelUnavailable,
     NoSubject,
     PictureTooLarge,
     PromptUnsupported,
-    Resize,
-    Subject,
 )
+from gpublur.types import BlurSpec, Edit, Resize, Subject
 
 FORM = Edit(remove=True, color="transparent", format="PNG", srgb=True, metadata=False)
 BLURRED = replace(FORM, remove=False, blur=BlurSpec("bokeh", 0.01))
@@ -37,9 +34,9 @@ PHOTOROOM = [
     ({"background.color": "FF0000"}, replace(FORM, color="#FF0000")),
     ({"background.color": "#c5c6ffEE"}, replace(FORM, color="#c5c6ffEE")),
     ({"background.color": "red"}, replace(FORM, color="red")),
-    ({"export.format": "jpg"}, replace(FORM, format="JPEG", quality=80)),
-    ({"export.format": "webp"}, replace(FORM, format="WEBP", quality=90)),
-    ({"export.format": "avif", "export.quality": "50"}, replace(FORM, format="AVIF", quality=50)),
+    ({"export.format": "jpg"}, replace(FORM, format="JPEG", jpeg_quality=80)),
+    ({"export.format": "webp"}, replace(FORM, format="WEBP", jpeg_quality=90)),
+    ({"export.format": "avif", "export.quality": "50"}, replace(FORM, format="AVIF", jpeg_quality=50)),
     ({"outputSize": "originalImage"}, FORM),
     ({"outputSize": "croppedSubject"}, replace(FORM, clip=True)),
     ({"outputSize": "200x400"}, replace(FORM, clip=True, resize=Resize(200, 400, "canvas"))),
@@ -184,7 +181,7 @@ def test_claid_resizing(resizing, clipped, whole):
 )
 def test_claid_output(given, format, quality):
     edit = claid.read({"operations": {}, "output": {"format": given}}).edit
-    assert (edit.format, edit.quality) == (format, quality)
+    assert (edit.format, edit.jpeg_quality) == (format, quality)
 
 
 def test_claid_input_and_levels():

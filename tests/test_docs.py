@@ -125,7 +125,7 @@ def test_every_block_is_run_or_says_why_not(page):
     assert not re.search(r"^ {4}\S", BLOCK.sub("", text), re.M), "code that is only indented is not run"
 
 
-@pytest.mark.parametrize("name", ["edit", "editor", "functions", "pipeline"])
+@pytest.mark.parametrize("name", ["api", "backends", "batch", "checks", "image_io", "types"])
 def test_docstring_examples(name):
     module = import_module(f"gpublur.{name}")
     result = doctest.testmod(module)
@@ -134,7 +134,7 @@ def test_docstring_examples(name):
 
 
 def test_everything_public_has_an_example():
-    for name in ("Editor", "BlurSpec", "Edit", "Resize", "Subject", "process", *gpublur.__all__):
+    for name in ("open", *gpublur.__all__):
         value = getattr(gpublur, name)
         if not (isinstance(value, type) and issubclass(value, (Exception, gpublur.Outcome))):
             assert ">>>" in value.__doc__, name
@@ -142,7 +142,8 @@ def test_everything_public_has_an_example():
 
 def test_everything_public_is_in_the_reference():
     reference = (ROOT / "docs" / "api.md").read_text(encoding="utf-8").splitlines()
-    assert [name for name in gpublur.__all__ if f"::: gpublur.{name}" not in reference] == []
+    missing = [name for name in gpublur.__all__ if f"::: gpublur.{name}" not in reference]
+    assert [name for name in missing if f"::: gpublur.Editor.{name}" not in reference] == []  # its methods
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_the_site_is_whole(site):
     assert (site / "images" / "demo.jpg").exists()
     reference = (site / "api.html").read_text(encoding="utf-8")
     for name in gpublur.__all__:
-        assert f'id="gpublur.{name}"' in reference, name
+        assert f'id="gpublur.{name}"' in reference or f'id="gpublur.Editor.{name}"' in reference, name
 
 
 def test_the_site_loads_nothing_from_elsewhere(site):

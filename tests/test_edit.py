@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from gpublur import arrays, framing
-from gpublur.edit import BlurSpec, Edit, InvalidArgument, NoSubject, Resize, Subject, paint
+from gpublur import color, geometry
+from gpublur.checks import paint
+from gpublur.errors import InvalidArgument, NoSubject
+from gpublur.types import BlurSpec, Edit, Resize, Subject
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,7 @@ def test_paint(value, rgba):
         ({"resize": Resize(0)}, "resize.width=0 is not a whole number of pixels above 0, a percentage or 'auto'"),
         ({"resize": Resize(3, "0%")}, "resize.height='0%' is not"),
         ({"resize": Resize(3, fit="fill")}, "resize.fit='fill' is not one of 'crop', 'bounds', 'cover', 'canvas'"),
-        ({"quality": 101}, r"quality=101 is not a number in \[1, 100\]"),
+        ({"jpeg_quality": 101}, r"jpeg_quality=101 is not a number in \[1, 100\]"),
         ({"srgb": None}, "srgb=None is not True or False"),
     ],
 )
@@ -79,15 +81,15 @@ def test_a_checked_edit_is_filled_in():
     ],
 )
 def test_frame(resize, drawn, canvas):
-    assert framing.frame((100, 200), (400, 600), resize) == (drawn, canvas)
+    assert geometry.frame((100, 200), (400, 600), resize) == (drawn, canvas)
 
 
 @pytest.mark.parametrize("fit", ["crop", "canvas"])
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (3, 7), (40, 41)])
 def test_crop_and_canvas_are_exactly_as_asked(fit, size):
     for region in [(1, 1), (5, 31), (13, 6), (99, 98)]:
-        frame = framing.frame(region, region, Resize(size[1], size[0], fit))
-        picture = framing.put(np.zeros((*frame.drawn, 3), np.uint8), frame.canvas, None)
+        frame = geometry.frame(region, region, Resize(size[1], size[0], fit))
+        picture = geometry.put(np.zeros((*frame.drawn, 3), np.uint8), frame.canvas, None)
         assert frame.canvas == picture.shape[:2] == size
         larger = all(have >= want for have, want in zip(frame.drawn, size, strict=True))
         smaller = all(have <= want for have, want in zip(frame.drawn, size, strict=True))
@@ -100,25 +102,25 @@ def test_bounds():
     matte[2:5, 3:9] = 0.2
     matte[3, 4] = 1
     matte[8, 11] = 0.05  # a speck that nobody sees
-    assert framing.bounds(matte) == (slice(2, 5), slice(3, 9))
+    assert geometry.bounds(matte) == (slice(2, 5), slice(3, 9))
     matte[3, 4] = 0.4
     with pytest.raises(NoSubject, match="no subject"):
-        framing.bounds(matte)
+        geometry.bounds(matte)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_paint_behind_is_linear_light(dtype):
-    top = arrays.max_value(dtype)
+    top = color.max_value(dtype)
     grey = np.full((1, 3, 4), 0.5)
     grey[0, :, 3] = 0, 0.5, 1
-    pixels = framing.stored(grey, np.dtype(dtype))
-    out = framing.paint_behind(pixels, (255, 255, 255, 255))
+    pixels = color.from_unit(grey, np.dtype(dtype))
+    out = geometry.paint_behind(pixels, (255, 255, 255, 255))
     value, alpha = pixels[0, 1, 0] / top, pixels[0, 1, 3] / top
     light = alpha * ((value + 0.055) / 1.055) ** 2.4 + (1 - alpha)
     mixed = 1.055 * light ** (1 / 2.4) - 0.055
     np.testing.assert_allclose(out[0, :, 0] / top, [1, mixed, value], atol=0.51 / top if top > 1 else 1e-5)
     assert (out.shape, out.dtype) == ((1, 3, 3), dtype)
-    tinted = framing.paint_behind(pixels, (255, 0, 0, 128))
+    tinted = geometry.paint_behind(pixels, (255, 0, 0, 128))
     np.testing.assert_allclose(tinted[0, :, 3] / top, [128 / 255, alpha + (1 - alpha) * 128 / 255, 1], atol=0.51 / top)
     assert tinted[0, 0].tolist() == pytest.approx([top, 0, 0, 128 / 255 * top], abs=0.5)
     assert tinted[0, 1, 0] > tinted[0, 1, 1]
@@ -126,23 +128,23 @@ def test_paint_behind_is_linear_light(dtype):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_draw_keeps_hidden_colours_hidden(dtype):
-    top = arrays.max_value(dtype)
+    top = color.max_value(dtype)
     pixels = np.zeros((8, 8, 4), dtype)
     pixels[:, :4] = (0, top, 0, top)
     pixels[:, 4:] = (top, 0, 0, 0)  # red that nobody may see
-    out = framing.draw(pixels, (5, 5))
+    out = geometry.draw(pixels, (5, 5))
     seen = out[..., 3] > 0.02 * top
     assert (out[..., 0][seen] <= 0.02 * top).all()
     assert (out.shape, out.dtype) == ((5, 5, 4), dtype)
-    assert framing.draw(pixels, (8, 8)) is pixels
+    assert geometry.draw(pixels, (8, 8)) is pixels
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_put_fills_with_the_colour(channels):
     pixels = np.full((2, 2, channels), 9, np.uint8)
-    out = framing.put(pixels, (4, 2), (1, 2, 3, 255))
+    out = geometry.put(pixels, (4, 2), (1, 2, 3, 255))
     assert out.shape == (4, 2, max(3, channels))
     assert out[0, 0].tolist() == [1, 2, 3, 255][: out.shape[2]]
     assert (out[1:3, :, :3] == 9).all()
-    assert framing.put(pixels, (4, 2), None)[3, 0].tolist() == [0, 0, 0, 0]
-    assert framing.put(pixels, (1, 2), None).shape == (1, 2, channels)
+    assert geometry.put(pixels, (4, 2), None)[3, 0].tolist() == [0, 0, 0, 0]
+    assert geometry.put(pixels, (1, 2), None).shape == (1, 2, channels)

@@ -10,19 +10,11 @@ from conftest import find_ellipse, scene
 from PIL import Image, ImageCms
 
 import gpublur
-from gpublur import codec, execute, framing
-from gpublur.codec import Photo
-from gpublur.edit import (
-    BlurSpec,
-    Edit,
-    InvalidArgument,
-    NoSubject,
-    PictureTooLarge,
-    PromptUnsupported,
-    Resize,
-    Subject,
-)
-from gpublur.editor import Editor
+from gpublur import edits, geometry, image_io
+from gpublur.api import Editor
+from gpublur.errors import InvalidArgument, NoSubject, PictureTooLarge, PromptUnsupported
+from gpublur.image_io import Photo
+from gpublur.types import BlurSpec, Edit, Resize, Subject
 
 HEIGHT, WIDTH = 90, 120
 REMOVE = Edit(remove=True)
@@ -46,22 +38,22 @@ def alpha(warm, photo):
 
 def develop(warm, photo, edit, **options):
     """Bytes in, bytes out, as the command line and the server do it."""
-    edit = execute.check(edit)
-    photo = execute.prepare(photo, edit)
-    return codec.decode(execute.write(execute.develop(warm, photo, edit, **options), edit))
+    edit = edits.check(edit)
+    photo = edits.prepare(photo, edit)
+    return image_io.decode(edits.write(warm.edit_photo(photo, edit, **options), edit))
 
 
 def test_removal_is_the_editors_own(warm, photo):
-    ours = execute.apply(warm, photo, REMOVE)
+    ours = warm.apply(photo, REMOVE)
     whole = warm.remove_background(photo)
     assert np.abs(ours[..., 3].astype(int) - whole[..., 3]).max() <= 1
-    assert np.abs(execute.apply(warm, photo, replace(REMOVE, color="#204060")).astype(int) - warm.remove_background(
+    assert np.abs(warm.apply(photo, replace(REMOVE, color="#204060")).astype(int) - warm.remove_background(
         photo, "#204060")).max() <= 1  # fmt: skip
 
 
 def test_a_blur_is_the_editors_own(warm, photo):
     whole = warm.blur_background(photo, "bokeh", 0.03)
-    assert np.abs(execute.apply(warm, photo, BLUR).astype(int) - whole).max() <= 2
+    assert np.abs(warm.apply(photo, BLUR).astype(int) - whole).max() <= 2
     assert np.abs(whole.astype(int) - photo).max() > 20
 
 
@@ -78,10 +70,8 @@ def test_every_blur_option_is_passed_on(warm, photo):
         edit = replace(BLUR, blur=replace(spec, **change))
         mask = warm.segment(photo)
         options = {"mode": "bokeh", "radius": 0.03} | change
-        np.testing.assert_array_equal(
-            execute.apply(warm, photo, edit), warm.blur_background(photo, mask=mask, **options)
-        )
-        different = execute.apply(warm, photo, edit) != execute.apply(warm, photo, BLUR)
+        np.testing.assert_array_equal(warm.apply(photo, edit), warm.blur_background(photo, mask=mask, **options))
+        different = warm.apply(photo, edit) != warm.apply(photo, BLUR)
         assert different.any() or change == {"quality": "exact"}
 
 
@@ -94,16 +84,16 @@ def test_one_matte_for_everything(photo):
         return find_ellipse(picture)
 
     editor = Editor("cpu", model)
-    execute.apply(editor, photo, replace(BLUR, focus="linear", clip=True, resize=Resize("50%", "50%", "canvas")))
+    editor.apply(photo, replace(BLUR, focus="linear", clip=True, resize=Resize("50%", "50%", "canvas")))
     assert len(calls) == 1
-    execute.apply(editor, photo, Edit(resize=Resize(10)))
+    editor.apply(photo, Edit(resize=Resize(10)))
     assert len(calls) == 1
 
 
 def test_linear_focus_changes_soft_edges_only(warm, photo):
     matte = np.zeros((HEIGHT, WIDTH), np.float32)
     matte[:, :60] = np.linspace(1, 0, 60)
-    uniform, linear = (execute.apply(warm, photo, replace(BLUR, focus=f), mask=matte) for f in ("uniform", "linear"))
+    uniform, linear = (warm.apply(photo, replace(BLUR, focus=f), mask=matte) for f in ("uniform", "linear"))
     np.testing.assert_array_equal(uniform[:, 60:], linear[:, 60:])
     np.testing.assert_array_equal(linear[:, 0], photo[:, 0])
     # Detail fades from the subject outward: nearer to it, the picture is nearer to the photo than with one radius.
@@ -112,24 +102,22 @@ def test_linear_focus_changes_soft_edges_only(warm, photo):
 
 
 def test_clip(warm, photo, alpha):
-    region = framing.bounds(alpha)
-    whole, clipped = (execute.apply(warm, photo, replace(REMOVE, clip=clip)) for clip in (False, True))
+    region = geometry.bounds(alpha)
+    whole, clipped = (warm.apply(photo, replace(REMOVE, clip=clip)) for clip in (False, True))
     assert clipped.shape[0] < HEIGHT
     assert clipped.shape[1] < WIDTH
     np.testing.assert_array_equal(clipped, whole[region])
-    np.testing.assert_array_equal(execute.apply(warm, photo, Edit(clip=True)), photo[region])
-    np.testing.assert_array_equal(
-        execute.apply(warm, photo, replace(BLUR, clip=True)), execute.apply(warm, photo, BLUR)[region]
-    )
+    np.testing.assert_array_equal(warm.apply(photo, Edit(clip=True)), photo[region])
+    np.testing.assert_array_equal(warm.apply(photo, replace(BLUR, clip=True)), warm.apply(photo, BLUR)[region])
 
 
 def test_color(warm, photo):
-    cut = execute.apply(warm, photo, REMOVE)
+    cut = warm.apply(photo, REMOVE)
     clear = cut[..., 3] == 0
-    red = execute.apply(warm, photo, replace(REMOVE, color="red"))
+    red = warm.apply(photo, replace(REMOVE, color="red"))
     assert red.shape == photo.shape
     assert (red[clear] == (255, 0, 0)).all()
-    veil = execute.apply(warm, photo, replace(REMOVE, color="#ff000040"))
+    veil = warm.apply(photo, replace(REMOVE, color="#ff000040"))
     assert (veil[clear] == (255, 0, 0, 64)).all()
     np.testing.assert_array_equal(veil[cut[..., 3] == 255], cut[cut[..., 3] == 255])
 
@@ -137,38 +125,36 @@ def test_color(warm, photo):
 def test_color_fills_what_was_transparent_already(warm, photo):
     glass = np.dstack([photo, np.full((HEIGHT, WIDTH), 255, np.uint8)])
     glass[:20, :, 3] = 0
-    assert execute.apply(warm, glass, Edit()).shape[2] == 4
-    filled = execute.apply(warm, glass, Edit(color="#010203"))
+    assert warm.apply(glass, Edit()).shape[2] == 4
+    filled = warm.apply(glass, Edit(color="#010203"))
     assert (filled[:20] == (1, 2, 3)).all()
     np.testing.assert_array_equal(filled[20:], photo[20:])
-    assert (execute.apply(warm, glass, BLUR)[..., 3] == glass[..., 3]).all()
+    assert (warm.apply(glass, BLUR)[..., 3] == glass[..., 3]).all()
 
 
 def test_resize_and_its_canvas(warm, photo):
     edit = replace(REMOVE, clip=True, resize=Resize("100%", "100%", "canvas"))
-    whole = execute.apply(warm, photo, edit)
+    whole = warm.apply(photo, edit)
     assert whole.shape == (HEIGHT, WIDTH, 4)
     seen = whole[..., 3] > 128
     assert max(seen.any(axis=1).sum() / HEIGHT, seen.any(axis=0).sum() / WIDTH) > 0.9  # the subject fills it now
-    painted = execute.apply(warm, photo, replace(edit, color="blue"))
+    painted = warm.apply(photo, replace(edit, color="blue"))
     assert (painted[whole[..., 3] == 0] == (0, 0, 255)).all(axis=1).mean() > 0.9
-    assert execute.apply(warm, photo, Edit(resize=Resize(30, 40))).shape == (40, 30, 3)
-    np.testing.assert_array_equal(execute.apply(warm, photo, Edit(resize=Resize("100%"))), photo)
+    assert warm.apply(photo, Edit(resize=Resize(30, 40))).shape == (40, 30, 3)
+    np.testing.assert_array_equal(warm.apply(photo, Edit(resize=Resize("100%"))), photo)
 
 
 def test_own_transparency_as_matte(warm, photo):
     glass = np.dstack([photo, np.zeros((HEIGHT, WIDTH), np.uint8)])
     glass[10:30, 40:70, 3] = 255
     auto = Subject(use_alpha=True)
-    np.testing.assert_array_equal(execute.apply(warm, glass, replace(REMOVE, subject=auto)), glass)
-    clipped = execute.apply(warm, glass, replace(REMOVE, subject=auto, clip=True))
+    np.testing.assert_array_equal(warm.apply(glass, replace(REMOVE, subject=auto)), glass)
+    clipped = warm.apply(glass, replace(REMOVE, subject=auto, clip=True))
     np.testing.assert_array_equal(clipped, glass[10:30, 40:70])
-    never = execute.apply(warm, glass, REMOVE)
+    never = warm.apply(glass, REMOVE)
     assert (never[..., 3] != glass[..., 3]).any()
     glass[..., 3] = 255  # says nothing: the model decides
-    np.testing.assert_array_equal(
-        execute.apply(warm, glass, replace(REMOVE, subject=auto)), execute.apply(warm, glass, REMOVE)
-    )
+    np.testing.assert_array_equal(warm.apply(glass, replace(REMOVE, subject=auto)), warm.apply(glass, REMOVE))
 
 
 @pytest.mark.parametrize("edit", [REMOVE, Edit(clip=True)])
@@ -176,14 +162,14 @@ def test_own_transparency_as_matte(warm, photo):
 def test_no_subject(photo, edit):
     nobody = Editor("cpu", lambda picture: picture[0, 0] * 0)
     with pytest.raises(NoSubject, match="no subject was found"):
-        execute.apply(nobody, photo, edit)
-    assert (execute.apply(nobody, photo, BLUR) != photo).any()  # all is background
+        nobody.apply(photo, edit)
+    assert (nobody.apply(photo, BLUR) != photo).any()  # all is background
 
 
 def test_words_need_a_model_that_is_not_here(warm, photo):
     for subject in (Subject(prompt="rocket"), Subject(negative_prompt="rocket")):
         with pytest.raises(PromptUnsupported, match=r"subject\..*prompt='rocket': this installation has no model"):
-            execute.apply(warm, photo, replace(REMOVE, subject=subject))
+            warm.apply(photo, replace(REMOVE, subject=subject))
 
 
 def test_category_names_a_model(monkeypatch):
@@ -191,25 +177,25 @@ def test_category_names_a_model(monkeypatch):
     from gpublur.segmentation import registry
 
     edit = Edit(subject=Subject("cars"))
-    assert execute.model_for(edit) == "cars"
-    assert execute.model_for(Edit(subject=Subject("food"))) == "general"
-    assert execute.model_for(edit, "other") == "other"
+    assert edits.model_for(edit) == "cars"
+    assert edits.model_for(Edit(subject=Subject("food"))) == "general"
+    assert edits.model_for(edit, "other") == "other"
     monkeypatch.setattr(registry, "registered", {})
     segmentation.register("cars", "hub:somebody/cars")
-    assert execute.model_for(edit, "other") == "cars"
-    assert execute.model_for(Edit(), "other") == "other"
+    assert edits.model_for(edit, "other") == "cars"
+    assert edits.model_for(Edit(), "other") == "other"
 
 
 def test_kinds_and_batches(torch, warm, photo):
     out = gpublur.apply(photo, BLUR, model=find_ellipse, device="cpu")
     tensor = torch.from_numpy(np.moveaxis(photo, 2, 0).copy())
-    np.testing.assert_array_equal(execute.apply(warm, tensor, BLUR).numpy(), np.moveaxis(out, 2, 0))
-    assert execute.apply(warm, Image.fromarray(photo), REMOVE).mode == "RGBA"
-    assert execute.apply(warm, np.stack([photo, photo]), REMOVE).shape == (2, HEIGHT, WIDTH, 4)
-    small, large = execute.apply(warm, [photo[:60], photo], replace(REMOVE, clip=True))
+    np.testing.assert_array_equal(warm.apply(tensor, BLUR).numpy(), np.moveaxis(out, 2, 0))
+    assert warm.apply(Image.fromarray(photo), REMOVE).mode == "RGBA"
+    assert warm.apply(np.stack([photo, photo]), REMOVE).shape == (2, HEIGHT, WIDTH, 4)
+    small, large = warm.apply([photo[:60], photo], replace(REMOVE, clip=True))
     assert small.shape != large.shape
     for pixels in (scene(HEIGHT, WIDTH), photo.astype(np.uint16) * 257, photo[..., 0]):
-        out = execute.apply(warm, pixels, replace(REMOVE, color="#12345680", resize=Resize(50, 50, "canvas")))
+        out = warm.apply(pixels, replace(REMOVE, color="#12345680", resize=Resize(50, 50, "canvas")))
         assert (out.shape, out.dtype) == ((50, 50, 4), pixels.dtype)
 
 
@@ -219,13 +205,13 @@ def test_a_batch_keeps_one_size(warm, photo):
     masks[0][3:20, 3:20], masks[1][5:50, 5:50] = 1, 1
     batch = rng.integers(0, 256, (2, HEIGHT, WIDTH, 3), np.uint8)
     with pytest.raises(InvalidArgument, match="give a list"):
-        execute.apply(warm, batch, replace(REMOVE, clip=True), mask=np.stack(masks))
-    first, second = execute.apply(warm, list(batch), replace(REMOVE, clip=True), mask=masks)
+        warm.apply(batch, replace(REMOVE, clip=True), mask=np.stack(masks))
+    first, second = warm.apply(list(batch), replace(REMOVE, clip=True), mask=masks)
     assert (first.shape, second.shape) == ((17, 17, 4), (45, 45, 4))
 
 
 def test_a_coarse_mask(warm, photo):
-    out = execute.apply(warm, photo, replace(REMOVE, clip=True), mask=np.pad(np.ones((3, 4), bool), ((3, 3), (4, 4))))
+    out = warm.apply(photo, replace(REMOVE, clip=True), mask=np.pad(np.ones((3, 4), bool), ((3, 3), (4, 4))))
     assert 20 < out.shape[0] < 40
 
 
@@ -245,14 +231,12 @@ def test_jpeg_gets_white(warm, photo, alpha):
 
 
 def test_a_ready_mask(warm, photo, alpha):
-    edit = execute.check(replace(REMOVE, clip=True))
+    edit = edits.check(replace(REMOVE, clip=True))
     given = Photo(photo)
-    np.testing.assert_array_equal(
-        execute.develop(warm, given, edit, mask=alpha).pixels, execute.develop(warm, given, edit).pixels
-    )
+    np.testing.assert_array_equal(warm.edit_photo(given, edit, mask=alpha).pixels, warm.edit_photo(given, edit).pixels)
     corner = np.zeros((HEIGHT, WIDTH), bool)
     corner[:9, :8] = True
-    assert execute.develop(warm, given, edit, mask=corner).pixels.shape == (9, 8, 4)
+    assert warm.edit_photo(given, edit, mask=corner).pixels.shape == (9, 8, 4)
 
 
 def test_format_and_quality(warm, photo):
@@ -261,11 +245,11 @@ def test_format_and_quality(warm, photo):
     edit = replace(BLUR, format="JPEG")
     sizes = []
     for quality in (20, 90):
-        result = execute.write(Photo(photo, format="JPEG"), replace(edit, quality=quality))
+        result = edits.write(Photo(photo, format="JPEG"), replace(edit, jpeg_quality=quality))
         sizes.append(len(result))
     assert sizes[0] < 0.6 * sizes[1]
     with pytest.raises(InvalidArgument, match="format='GIF'"):
-        execute.check(replace(BLUR, format="GIF"))
+        edits.check(replace(BLUR, format="GIF"))
 
 
 def test_size_stays_and_grey_stays_grey(warm, photo):
@@ -313,15 +297,15 @@ def test_profile_and_exif(warm, photo, srgb, metadata):
 
 def test_profiles_that_change_nothing(photo):
     for icc in (profile("sRGB"), bytes(16) + b"RGB " + bytes(108)):  # sRGB, and a broken one
-        out = codec.to_srgb(Photo(photo, icc=icc))
+        out = image_io.to_srgb(Photo(photo, icc=icc))
         assert out.icc is None
         np.testing.assert_array_equal(out.pixels, photo)
-    assert codec.to_srgb(Photo(photo)).pixels is photo
+    assert image_io.to_srgb(Photo(photo)).pixels is photo
 
 
 def test_srgb_keeps_alpha_and_rounds_deep_pixels(photo):
     glass = np.dstack([photo, photo[..., 0]]).astype(np.uint16) * 257
-    out = codec.to_srgb(Photo(glass, icc=wide())).pixels
+    out = image_io.to_srgb(Photo(glass, icc=wide())).pixels
     assert (out.dtype, out.shape) == (np.uint8, glass.shape)
     np.testing.assert_array_equal(out[..., 3], photo[..., 0])
 
@@ -331,7 +315,7 @@ def test_orientation_is_applied(warm, photo):
     block = Image.Exif()
     block[0x0112] = 6
     Image.fromarray(photo).save(file, "PNG", exif=block)
-    upright = execute.prepare(codec.decode(file.getvalue()), Edit(metadata=False))
+    upright = edits.prepare(image_io.decode(file.getvalue()), Edit(metadata=False))
     np.testing.assert_array_equal(upright.pixels, np.rot90(photo, -1))
 
 
@@ -339,8 +323,45 @@ def test_orientation_is_applied(warm, photo):
 def test_a_resize_takes_no_float_copy_of_the_picture(channels):
     pixels = np.full((1000, 1500, channels), 77, np.uint8)
     tracemalloc.start()
-    drawn = framing.draw(pixels, (10, 15))
+    drawn = geometry.draw(pixels, (10, 15))
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (drawn == 77).all()
     assert most < 3.5 * 4 * 1000 * 1500  # three planes
+
+
+def test_grey_pictures_without_a_channel_axis_are_resized(torch, warm, photo):
+    assert warm.apply(photo[..., 0], Edit(resize=Resize(30))).shape == (HEIGHT, 30)
+    assert warm.apply(torch.from_numpy(photo[..., 0].copy()), Edit(resize=Resize(30))).shape == (HEIGHT, 30)
+
+
+def test_a_photo_is_an_image_and_keeps_what_it_knows(warm, photo):
+    given = Photo(photo, "JPEG", icc=profile("sRGB"), exif=exif())
+    blurred = warm.blur_background(given, "bokeh", 0.03)
+    assert (blurred.format, blurred.icc, blurred.exif) == (given.format, given.icc, given.exif)
+    np.testing.assert_array_equal(blurred.pixels, warm.blur_background(photo, "bokeh", 0.03))
+    assert warm.remove_background(given).format == "PNG"  # a JPEG has no room for transparency
+    assert warm.segment(given).pixels.dtype == np.uint8
+    assert warm.apply([given], Edit(resize=Resize(30)))[0].pixels.shape == (HEIGHT, 30, 3)
+
+
+def test_files_are_opened_and_saved(tmp_path, photo):
+    given = Photo(photo, "PNG", exif=exif())
+    gpublur.save(tmp_path / "new" / "a.png", given)
+    read = gpublur.open(str(tmp_path / "new" / "a.png"))
+    np.testing.assert_array_equal(read.pixels, photo)
+    assert read.exif == given.exif
+    gpublur.save(str(tmp_path / "b.jpg"), photo, jpeg_quality=20)
+    assert gpublur.open((tmp_path / "b.jpg").read_bytes()).format == "JPEG"
+    with pytest.raises(InvalidArgument, match="cannot hold transparency"):
+        gpublur.save(tmp_path / "c.jpg", np.zeros((4, 5, 4), np.uint8))
+    with pytest.raises(InvalidArgument, match="suffix is not one of"):
+        gpublur.save(tmp_path / "c.xyz", photo)
+
+
+def test_what_an_edit_returns_is_the_callers_own(warm, photo):
+    before = photo.copy()
+    for edit in (Edit(), Edit(resize=Resize(WIDTH, 60)), Edit(clip=True), BLUR):
+        out = warm.apply(photo, edit)
+        out[:] = 7
+        np.testing.assert_array_equal(photo, before)

@@ -12,9 +12,10 @@ import pytest
 from conftest import matte, scene
 from PIL import Image
 
+from gpublur.api import Editor
 from gpublur.arrays import Picture
-from gpublur.backends import cuda, module
-from gpublur.editor import Editor
+from gpublur.backends.cuda import loader
+from gpublur.backends.cuda import ops as cuda
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 
@@ -90,7 +91,7 @@ FAULTS = {
 def folder(tmp_path_factory):
     """The kernels with entry points for 8-bit RGB alone: they compile in a fraction of the time."""
     folder = tmp_path_factory.mktemp("lean") / "kernels"
-    shutil.copytree(module.folder(), folder)
+    shutil.copytree(loader.folder(), folder)
     header = (folder / "pixel.cuh").read_text()
     start = header.index("#define FOR_EVERY_LAYOUT(KERNEL, T, NAME)")
     (folder / "pixel.cuh").write_text(
@@ -103,7 +104,7 @@ def folder(tmp_path_factory):
 
 def outcomes(folder, monkeypatch, order="forward"):
     """The jobs' pictures with the kernels of a folder, one after another; the emulator may raise instead."""
-    monkeypatch.setattr(module, "folder", lambda: folder)
+    monkeypatch.setattr(loader, "folder", lambda: folder)
     monkeypatch.setattr(emulator, "order", order)
     editor = emulated.editor(monkeypatch)
     yield from map(squares, SHRUNK)
@@ -113,7 +114,7 @@ def outcomes(folder, monkeypatch, order="forward"):
 
 def squares(picture):
     """What a network sees, in 1/255."""
-    return cuda.shrink(cuda.take(Picture(picture, False, emulated.EmulatedMemory())), SIDE)[0] * 255
+    return cuda.shrink(cuda.to_device(Picture(picture, False, emulated.EmulatedMemory())), SIDE)[0] * 255
 
 
 def wrong(got, want):

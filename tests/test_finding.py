@@ -7,7 +7,8 @@ import pytest
 
 import gpublur
 from gpublur import Edit, NoSubject
-from gpublur.finding import DOUBT, SMALL, Finding, findings, settled
+from gpublur.matting import apply_empty_mask_policy
+from gpublur.types import DOUBT, SMALL, MaskInfo, mask_infos
 
 
 def tensor(array):
@@ -33,8 +34,8 @@ def disk(side=200, radius=50.0, soft=20.0):
 
 
 def test_share_is_the_mean(of):
-    assert Finding(of(disk())).share == pytest.approx(disk().mean(), abs=2e-3)
-    assert Finding(of(disk() > 0.5)).share == pytest.approx((disk() > 0.5).mean())
+    assert MaskInfo(of(disk())).share == pytest.approx(disk().mean(), abs=2e-3)
+    assert MaskInfo(of(disk() > 0.5)).share == pytest.approx((disk() > 0.5).mean())
 
 
 def test_uncertainty_is_one_minus_the_overlap_to_expect(of):
@@ -43,20 +44,20 @@ def test_uncertainty_is_one_minus_the_overlap_to_expect(of):
         truth, taken = rng.random(mask.shape) < mask, mask > 0.5
         area = SMALL * mask.size
         overlaps.append(((truth & taken).sum() + area) / ((truth | taken).sum() + area))
-    assert Finding(of(mask)).uncertainty == pytest.approx(DOUBT * (1 - np.mean(overlaps)), rel=0.02)
+    assert MaskInfo(of(mask)).uncertainty == pytest.approx(DOUBT * (1 - np.mean(overlaps)), rel=0.02)
 
 
 def test_uncertainty_of_what_is_sure_and_what_is_not(of):
-    assert Finding(of(disk() > 0.5)).uncertainty == pytest.approx(0, abs=1e-6)
-    assert Finding(of(np.zeros((9, 9)))).uncertainty == 0
-    assert Finding(of(np.full((9, 9), 0.45))).uncertainty == 1
-    soft, sharp = (Finding(of(disk(soft=soft))).uncertainty for soft in (40, 10))
+    assert MaskInfo(of(disk() > 0.5)).uncertainty == pytest.approx(0, abs=1e-6)
+    assert MaskInfo(of(np.zeros((9, 9)))).uncertainty == 0
+    assert MaskInfo(of(np.full((9, 9), 0.45))).uncertainty == 1
+    soft, sharp = (MaskInfo(of(disk(soft=soft))).uncertainty for soft in (40, 10))
     assert soft > 2 * sharp > 0
 
 
 def test_it_needs_its_mask_no_more():
     mask = disk().astype(np.float32)
-    found, gone = Finding(mask), weakref.ref(mask)
+    found, gone = MaskInfo(mask), weakref.ref(mask)
     share = mask.mean()
     mask[:] = 1
     assert found.share == pytest.approx(share)
@@ -67,10 +68,10 @@ def test_it_needs_its_mask_no_more():
 
 def test_a_batch_has_one_for_each(of):
     masks = of(np.stack([disk(), np.zeros((200, 200))]))
-    first, second = findings(masks)
+    first, second = mask_infos(masks)
     assert first.share > 0.1
     assert second.share == 0
-    [alone] = findings(masks[0])
+    [alone] = mask_infos(masks[0])
     assert repr(alone) == repr(first)
 
 
@@ -78,16 +79,16 @@ def test_no_subject_and_what_is_done_about_it(of):
     empty, found = disk() * 0.49, disk()
     both = np.stack([empty, found])
     for mask in (empty, found, both):
-        assert settled(given := of(mask), "blur_all") is given
-    assert (np.asarray(settled(of(found), "error")) == np.asarray(of(found))).all()
+        assert apply_empty_mask_policy(given := of(mask), "blur_all") is given
+    assert (np.asarray(apply_empty_mask_policy(of(found), "error")) == np.asarray(of(found))).all()
     for mask in (empty, both):
         with pytest.raises(NoSubject, match="no subject"):
-            settled(of(mask), "error")
-    kept = np.asarray(settled(of(both), "keep"))
+            apply_empty_mask_policy(of(mask), "error")
+    kept = np.asarray(apply_empty_mask_policy(of(both), "keep"))
     assert kept.dtype == np.asarray(of(both)).dtype
     assert (kept[0] == np.asarray(of(np.ones((1, 1))))).all()
     assert (kept[1] == np.asarray(of(found))).all()
-    assert (np.asarray(settled(of(empty), "keep")) == kept[0]).all()
+    assert (np.asarray(apply_empty_mask_policy(of(empty), "keep")) == kept[0]).all()
 
 
 # --- Through the public functions ---

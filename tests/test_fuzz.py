@@ -17,10 +17,11 @@ from PIL import Image
 from serving import PIXELS, PNG, encoded, open_settings, opened, running
 from starlette.testclient import TestClient
 
-from gpublur import codec
+from gpublur import image_io
 from gpublur.dialects import BadRequest, claid, photoroom
-from gpublur.edit import Edit, ImageFileError, PictureTooLarge
+from gpublur.errors import ImageFileError, PictureTooLarge
 from gpublur.server import create_app
+from gpublur.types import Edit
 
 schemathesis = pytest.importorskip("schemathesis")
 from schemathesis import GenerationMode  # noqa: E402
@@ -183,11 +184,11 @@ def damaged(draw):
 @settings(max_examples=200 if settings.default.max_examples < 200 else settings.default.max_examples)
 def test_damaged_files_are_photos_or_typed_errors(data):
     try:
-        photo = codec.decode(data, max_pixels=1_000_000)
+        photo = image_io.decode(data, max_pixels=1_000_000)
     except ImageFileError:
         return
     assert 0 < photo.pixels.shape[0] * photo.pixels.shape[1] <= 1_000_000
-    codec.to_srgb(photo)
+    image_io.to_srgb(photo)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -207,7 +208,7 @@ def test_huge_dimensions(client, width, height):
     fair(answer)
     if 0 < min(width, height) < 2**31 > max(width, height) and width * height > 1_000_000:
         with pytest.raises(PictureTooLarge):
-            codec.decode(data, max_pixels=1_000_000)
+            image_io.decode(data, max_pixels=1_000_000)
 
 
 def test_a_wrong_suffix_or_media_type_is_no_matter(client):

@@ -6,12 +6,13 @@ import reference
 from conftest import matte, scene
 
 import gpublur
+from gpublur.api import Editor
 from gpublur.arrays import Picture
-from gpublur.backends import cuda, module
-from gpublur.editor import Editor
+from gpublur.backends.cuda import loader
+from gpublur.backends.cuda import ops as cuda
 from gpublur.memory import gpu_memory
 
-usable, why = module.status()
+usable, why = loader.status()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not usable, reason=why)]
 
 PHOTO, MASK = (scene(241, 333) * 255).astype(np.uint8), matte(241, 333)
@@ -27,7 +28,7 @@ JOBS = {
 @pytest.fixture(scope="module")
 def editor():
     editor = Editor("cuda")
-    editor.verbs.warmup()
+    editor.backend.warmup()
     return editor
 
 

@@ -13,7 +13,7 @@ from conftest import PATIENCE
 
 from gpublur import segmentation
 from gpublur.cli import main
-from gpublur.edit import InvalidArgument, ModelUnavailable
+from gpublur.errors import InvalidArgument, ModelUnavailable
 from gpublur.segmentation import hub, registry
 
 constants = pytest.importorskip("huggingface_hub.constants")

@@ -32,8 +32,8 @@ SCRIPT = """
 import sys
 import numpy as np
 from gpublur import optics
-from gpublur.backends import cpu
-from gpublur.edit import BlurSpec
+from gpublur.backends.cpu import ops as cpu
+from gpublur.types import BlurSpec
 from gpublur.arrays import read
 
 rng = np.random.default_rng(0)
@@ -41,8 +41,8 @@ photo, mask = rng.integers(0, 256, (480, 640, 3), np.uint8), np.zeros((480, 640)
 mask[200:400, 250:420] = 255
 [picture] = read(photo, None).pictures
 spec = BlurSpec("gaussian", 0.02).checked()
-plan, source = optics.plan(spec, 480, 640), cpu.light(picture, True)
-matte, glow, frames = cpu.matte(source, mask, False), cpu.bend(spec), cpu.frames(plan, source)
+plan, source = optics.plan(spec, 480, 640), cpu.decode(picture, True)
+matte, glow, frames = cpu.matte(source, mask, False), cpu.highlight_curve(spec), cpu.frames(plan, source)
 out = np.empty_like(photo)
 [band] = cpu.bands(plan, source)
 calls = {

@@ -7,7 +7,7 @@ from PIL import Image
 from serving import PIXELS, client_of, running, until_metrics
 
 from benchmarks.serve_load import cases, load
-from gpublur.editor import Editor
+from gpublur.api import Editor
 
 ANSWERS = 40
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import gpublur
-from gpublur.backends import module
+from gpublur.backends.cuda import loader
 
 ROOT = Path(__file__).parents[1]
 ALL = ("add.cu", "sub.cu", "pixel.cuh")
@@ -28,7 +28,7 @@ class CudaError(RuntimeError):
 
 class FakeKernel:
     def __init__(self, of, entry):
-        self.of, self.entry, self.calls, self.limit = of, entry, [], module.DEFAULT_SHARED
+        self.of, self.entry, self.calls, self.limit = of, entry, [], loader.DEFAULT_SHARED
 
     def __call__(self, grid, block, args, *, shared_mem, stream):
         self.calls.append((grid, block, args, shared_mem, stream.ptr))
@@ -107,7 +107,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def gpu(fake, wheel):
-    return module.Gpu()
+    return loader.Gpu()
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def wheel(tmp_path, monkeypatch):
 def place(monkeypatch, root, site):
     """Let the package be found in ``site`` and the checkout be ``root / "checkout"``."""
     monkeypatch.setattr(gpublur, "__path__", [str(site.parent)])
-    monkeypatch.setattr(module, "CHECKOUT", root / "checkout/kernels")
+    monkeypatch.setattr(loader, "CHECKOUT", root / "checkout/kernels")
 
 
 def write(folder, *names):
@@ -135,9 +135,9 @@ def write(folder, *names):
 def build(folder):
     """Do what CMakeLists.txt does for the sources found at present."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in module.sources():
+    for name in loader.sources():
         (folder / f"{name}.fatbin").write_bytes(b"code")
-    hashes = {name: module.source_hash(name) for name in module.sources()}
+    hashes = {name: loader.source_hash(name) for name in loader.sources()}
     (folder / "fatbin.json").write_text(json.dumps({"nvcc": "13.0.88", "archs": [75, 90], "sources": hashes}))
 
 
@@ -145,42 +145,42 @@ def build(folder):
 
 
 def test_a_wheel_has_all_in_one_folder(wheel):
-    assert module.sources() == ["add", "sub"]
-    assert [module.origin(name) for name in module.sources()] == ["fatbin", "fatbin"]
-    assert module.where("add.cu") == wheel / "add.cu"
-    assert module.folder() == wheel
+    assert loader.sources() == ["add", "sub"]
+    assert [loader.origin(name) for name in loader.sources()] == ["fatbin", "fatbin"]
+    assert loader.where("add.cu") == wheel / "add.cu"
+    assert loader.folder() == wheel
 
 
 def test_an_editable_install_has_them_apart(tmp_path, monkeypatch):
     site = tmp_path / "site-packages/gpublur/kernels"
     place(monkeypatch, tmp_path, site)
-    write(module.CHECKOUT, *ALL)
+    write(loader.CHECKOUT, *ALL)
     build(site)
-    assert module.where("add.cu").parent == module.folder() == module.CHECKOUT
-    assert module.where("add.fatbin").parent == site
-    assert module.origin("add") == "fatbin"
+    assert loader.where("add.cu").parent == loader.folder() == loader.CHECKOUT
+    assert loader.where("add.fatbin").parent == site
+    assert loader.origin("add") == "fatbin"
 
 
 def test_a_checkout_has_sources_alone(tmp_path, monkeypatch):
     place(monkeypatch, tmp_path, tmp_path / "src/gpublur/kernels")
-    write(module.CHECKOUT, *ALL)
-    assert module.sources() == ["add", "sub"]
-    assert module.origin("add") == "nvrtc"
+    write(loader.CHECKOUT, *ALL)
+    assert loader.sources() == ["add", "sub"]
+    assert loader.origin("add") == "nvrtc"
 
 
 def test_these_kernels_are_found():
-    assert {"composite", "decimate", "separable", "spans"} <= set(module.sources())
+    assert {"composite", "decimate", "separable", "spans"} <= set(loader.sources())
 
 
 def test_an_edited_source_is_compiled(wheel):
     (wheel / "add.cu").write_text("// edited\n")
-    assert (module.origin("add"), module.origin("sub")) == ("nvrtc", "fatbin")
+    assert (loader.origin("add"), loader.origin("sub")) == ("nvrtc", "fatbin")
 
 
 @pytest.mark.parametrize("name", ["pixel.cuh", "added.cuh"])
 def test_an_edited_header_counts_for_all(wheel, name):
     (wheel / name).write_text("// edited\n")
-    assert (module.origin("add"), module.origin("sub")) == ("nvrtc", "nvrtc")
+    assert (loader.origin("add"), loader.origin("sub")) == ("nvrtc", "nvrtc")
 
 
 @pytest.mark.parametrize("content", [None, "", "{}", '{"sources": {}}'])
@@ -188,7 +188,7 @@ def test_a_manifest_that_says_nothing(wheel, content):
     (wheel / "fatbin.json").unlink()
     if content is not None:
         (wheel / "fatbin.json").write_text(content)
-    assert module.origin("add") == "nvrtc"
+    assert loader.origin("add") == "nvrtc"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_kernels_are_built_for_the_gpus_that_are_here(tmp_path, gpus, options, a
 
 def test_a_missing_fatbin_is_compiled(wheel):
     (wheel / "add.fatbin").unlink()
-    assert (module.origin("add"), module.origin("sub")) == ("nvrtc", "fatbin")
+    assert (loader.origin("add"), loader.origin("sub")) == ("nvrtc", "fatbin")
 
 
 def test_cmake_writes_the_same_manifest(wheel):
@@ -245,7 +245,7 @@ def test_cmake_writes_the_same_manifest(wheel):
 
 
 def says(*words):
-    usable, reason = module.status()
+    usable, reason = loader.status()
     assert not usable
     for word in words:
         assert word in reason
@@ -254,7 +254,7 @@ def says(*words):
 
 
 def test_status_of_a_machine_that_can(fake, wheel):
-    assert module.status() == (True, "")
+    assert loader.status() == (True, "")
 
 
 def test_no_cupy(monkeypatch):
@@ -309,7 +309,7 @@ def unloadable():
 
 def test_no_nvrtc(fake, wheel):
     fake.nvrtc.getVersion = unloadable
-    assert module.status() == (True, "")  # the fatbins do
+    assert loader.status() == (True, "")  # the fatbins do
     (wheel / "sub.cu").write_text("// edited\n")
     assert says("no fatbin fits sub,", "libnvrtc.so.13", "[cuda13]'")
 
@@ -319,7 +319,7 @@ def test_no_cuda_headers(fake, wheel, monkeypatch):
         raise RuntimeError("Failed to find CUDA headers")
 
     monkeypatch.setattr(sys.modules["cupy._core.core"], "assemble_cupy_compiler_options", missing)
-    assert module.nvrtc() == ("", "RuntimeError: Failed to find CUDA headers")
+    assert loader.nvrtc() == ("", "RuntimeError: Failed to find CUDA headers")
     (wheel / "fatbin.json").unlink()
     assert says("add, sub", "Failed to find CUDA headers")
 
@@ -334,12 +334,12 @@ def test_the_real_cupy_without_a_driver(wheel):
     if cupy.cuda.runtime.driverGetVersion():
         pytest.skip("there is a driver")
     assert says("no NVIDIA driver")
-    version, fault = module.nvrtc()
+    version, fault = loader.nvrtc()
     assert bool(version) != bool(fault)
 
 
 def test_import_loads_no_cupy():
-    code = "import sys, gpublur.backends.module; sys.exit('cupy' in sys.modules)"
+    code = "import sys, gpublur.backends.cuda.loader; sys.exit('cupy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -379,7 +379,7 @@ def test_without_a_fatbin_nvrtc_compiles(fake, gpu, wheel):
     assert compiled.code == "// add.cu\n"
     assert compiled.options[:2] == ("-std=c++17", f"-I{wheel}")
     (wheel / "pixel.cuh").write_text("// edited\n")  # CuPy's cache on disk has to see that
-    module.Gpu().launch("add", "add_3", (1,), (32,), (), 0, 0)
+    loader.Gpu().launch("add", "add_3", (1,), (32,), (), 0, 0)
     assert fake.modules[1].options != compiled.options
 
 
@@ -400,7 +400,7 @@ def test_every_device_has_its_own(fake, gpu):
 
 
 def test_warmup_leaves_nothing_to_do(fake, gpu, monkeypatch):
-    monkeypatch.setattr(module, "_entries", lambda loaded: ["one", "two"])
+    monkeypatch.setattr(loader, "_entries", lambda loaded: ["one", "two"])
     gpu.warmup()
     assert [sorted(loaded.kernels) for loaded in fake.modules] == [["one", "two"], ["one", "two"]]
     for loaded in fake.modules:
@@ -439,11 +439,11 @@ def test_copies_and_devices_are_those_of_cupy(gpu):
 
 
 def test_one_gpu_for_the_process(fake):
-    module.gpu.cache_clear()
+    loader.gpu.cache_clear()
     try:
-        assert module.gpu() is module.gpu()
+        assert loader.gpu() is loader.gpu()
     finally:
-        module.gpu.cache_clear()
+        loader.gpu.cache_clear()
 
 
 # ---- The names of a module's kernels, from the driver
@@ -466,10 +466,10 @@ class FakeDriver:
 
 def test_entries(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver())
-    assert list(module._entries(7)) == ["one", "two"]
+    assert list(loader._entries(7)) == ["one", "two"]
 
 
 @pytest.mark.parametrize("driver", [unloadable, object])
 def test_entries_where_the_driver_cannot_tell(monkeypatch, driver):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver())
-    assert list(module._entries(7)) == []
+    assert list(loader._entries(7)) == []

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import reference
 
-from gpublur import optics
-from gpublur.edit import BlurSpec
+from gpublur import color, optics
+from gpublur.types import BlurSpec
 
 RATIO = {("gaussian", "high"): 4, ("gaussian", "fast"): 2, ("bokeh", "high"): 24, ("bokeh", "fast"): 13.5}
 FACTORS = range(1, 18)
@@ -163,15 +163,15 @@ def test_upsampling_keeps_constants_and_ramps(factor, kernel):
 
 def test_the_encoding_polynomial():
     x = np.geomspace(0.0031308, 1, 20_001)
-    got = np.polynomial.polynomial.polyval(x**0.25, optics.ENCODE.astype(float))
+    got = np.polynomial.polynomial.polyval(x**0.25, color.ENCODE.astype(float))
     assert np.abs(got - reference.encode(x)).max() < 3e-6
 
 
 @pytest.mark.parametrize("levels", [256, 65536])
 def test_the_decoding_table(levels):
     v = np.arange(levels) / (levels - 1)
-    np.testing.assert_allclose(optics.decode_table(levels, True), reference.decode(v), atol=1e-7)
-    np.testing.assert_allclose(optics.decode_table(levels, False), v, atol=1e-7)
+    np.testing.assert_allclose(color.decode_table(levels, True), reference.decode(v), atol=1e-7)
+    np.testing.assert_allclose(color.decode_table(levels, False), v, atol=1e-7)
 
 
 @pytest.mark.parametrize("highlights", [0, 0.3, 0.5, 1])

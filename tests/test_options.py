@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from conftest import find_ellipse, matte, scene
 
-from gpublur import codec, dialects, execute
-from gpublur.codec import Photo
-from gpublur.editor import Editor
+from gpublur import dialects, edits, image_io
+from gpublur.api import Editor
+from gpublur.image_io import Photo
 
 HEIGHT, WIDTH = 120, 160
 PHOTO = np.rint(scene(HEIGHT, WIDTH, seed=3) * 255).astype(np.uint8)
@@ -21,16 +21,16 @@ def result(torch):
     editor = Editor("cpu", find_ellipse)
 
     def make(request, pixels=PHOTO, format="JPEG"):
-        edit = execute.check(dialects.read(request).edit)
-        photo = execute.prepare(Photo(pixels, format), edit)
-        return execute.write(execute.develop(editor, photo, edit), edit)
+        edit = edits.check(dialects.read(request).edit)
+        photo = edits.prepare(Photo(pixels, format), edit)
+        return edits.write(editor.edit_photo(photo, edit), edit)
 
     return make
 
 
 @pytest.fixture(scope="module")
 def pixels(result):
-    return lambda *args: codec.decode(result(*args)).pixels
+    return lambda *args: image_io.decode(result(*args)).pixels
 
 
 def claid(**background):
@@ -87,7 +87,7 @@ def test_background_color(pixels):
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "jpg", "webp", "avif"])
 def test_export_format(result, format):
-    photo = codec.decode(result({"export.format": format}))
+    photo = image_io.decode(result({"export.format": format}))
     assert photo.format == {"jpg": "JPEG"}.get(format, format.upper())
     corner = photo.pixels[0, 0]
     assert (corner[:3] > 250).all() if photo.format == "JPEG" else corner[3] == 0
@@ -169,7 +169,7 @@ def test_claids_clipping(pixels):
 def test_claids_output(result):
     for format in ("jpeg", "png", "webp", "avif"):
         request = claid(blur=True) | {"output": {"format": format}}
-        assert codec.decode(result(request)).format == format.upper()
+        assert image_io.decode(result(request)).format == format.upper()
     sizes = []
     for quality in (10, 95):
         request = claid(blur=True) | {"output": {"format": {"type": "jpeg", "quality": quality}}}

@@ -224,7 +224,7 @@ def test_a_mask_of_another_size_is_interpolated(editor):
 
 def test_bands_do_not_show(editor, monkeypatch):
     """The picture is the same whatever the memory allowed for a band of rows."""
-    from gpublur.backends import cpu
+    from gpublur.backends.cpu import ops as cpu
 
     picture, alpha = scene(700, 220), matte(700, 220)
     for mode, radius in (("bokeh", 0.01), ("gaussian", 0.01), ("bokeh", 0.05), ("gaussian", 0.05)):

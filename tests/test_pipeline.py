@@ -12,13 +12,13 @@ import pytest
 from conftest import PATIENCE
 
 import gpublur
-from gpublur import codec, pipeline
-from gpublur.codec import Photo
-from gpublur.edit import ImageFileError, InvalidArgument, ModelUnavailable
-from gpublur.pipeline import overlap
+from gpublur import batch, image_io
+from gpublur.batch import overlap
+from gpublur.errors import ImageFileError, InvalidArgument, ModelUnavailable
+from gpublur.image_io import Photo
 
 PICTURE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
-PNG = codec.encode(Photo(PICTURE), "PNG")
+PNG = image_io.encode(Photo(PICTURE), "PNG")
 
 
 def values(outcomes):
@@ -147,7 +147,7 @@ def test_progress_counts_what_is_over():
         ({"workers": True}, "workers=True"),
         ({"queue": -1}, "queue=-1"),
         ({"format": "GIF"}, "format='GIF'"),
-        ({"quality": 0}, "quality=0"),
+        ({"jpeg_quality": 0}, "jpeg_quality=0"),
     ],
 )
 def test_arguments_are_refused_at_once(options, told):
@@ -162,7 +162,7 @@ def test_files_and_bytes_become_bytes(tmp_path: Path):
     outcomes = list(gpublur.process(sources, lambda pixels: 255 - pixels))
     assert [outcome.source for outcome in outcomes] == sources
     for outcome in outcomes[:3]:
-        np.testing.assert_array_equal(codec.decode(outcome.value).pixels, 255 - PICTURE)
+        np.testing.assert_array_equal(image_io.decode(outcome.value).pixels, 255 - PICTURE)
     assert [type(outcome.error) for outcome in outcomes[3:]] == [ImageFileError, ImageFileError]
 
 
@@ -171,9 +171,9 @@ def test_files_and_bytes_become_bytes(tmp_path: Path):
     [("JPEG", None, 3, "JPEG"), ("JPEG", None, 4, "PNG"), ("JPEG", "WEBP", 4, "WEBP"), ("BMP", None, 4, "PNG")],
 )
 def test_the_format_holds_the_result(given, format, channels, written):
-    source = codec.encode(Photo(PICTURE), given)
+    source = image_io.encode(Photo(PICTURE), given)
     [outcome] = gpublur.process([source], lambda pixels: np.zeros((4, 5, channels), np.uint8), format=format)
-    assert codec.decode(outcome.value).format == written
+    assert image_io.decode(outcome.value).format == written
 
 
 def test_each_picture_has_its_own_blur():
@@ -184,16 +184,16 @@ def test_each_picture_has_its_own_blur():
     def blur(pixels):
         return editor.blur_background(pixels, mask=np.eye(*pixels.shape[:2], dtype=bool))
 
-    sources = [codec.encode(Photo(photo), "PNG") for photo in photos]
+    sources = [image_io.encode(Photo(photo), "PNG") for photo in photos]
     outcomes = gpublur.process(sources, blur, workers=4)
     for photo, outcome in zip(photos, outcomes, strict=True):
         assert outcome.error is None, outcome.error
-        np.testing.assert_array_equal(codec.decode(outcome.value).pixels, blur(photo))
+        np.testing.assert_array_equal(image_io.decode(outcome.value).pixels, blur(photo))
 
 
 def test_memory_does_not_grow_with_the_number_of_pictures():
     """Few beside the 10,000 of benchmarks/throughput.py, but exact: what is allocated, not what is resident."""
-    source = codec.encode(Photo(np.zeros((200, 300, 3), np.uint8)), "PNG")
+    source = image_io.encode(Photo(np.zeros((200, 300, 3), np.uint8)), "PNG")
 
     tracemalloc.start()
     for outcome in gpublur.process((source for _ in range(100)), lambda pixels: 255 - pixels, workers=2, queue=2):
@@ -214,11 +214,11 @@ def test_cpus_are_shared_among_the_workers(monkeypatch):
 
 
 def test_usable_cpus():
-    assert 1 <= pipeline.usable_cpus() <= 4096
+    assert 1 <= batch.usable_cpus() <= 4096
 
 
 def test_what_is_no_picture_is_named():
-    black = codec.encode(Photo(np.zeros((4, 4, 3), np.uint8), "PNG"))
+    black = image_io.encode(Photo(np.zeros((4, 4, 3), np.uint8), "PNG"))
     [outcome] = gpublur.process([black], lambda pixels: (pixels, None))
     assert isinstance(outcome.error, InvalidArgument)
     assert str(outcome.error) == "work returned a tuple, not an array of pixels"

@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from gpublur import segmentation
-from gpublur.edit import InvalidArgument, ModelUnavailable
+from gpublur.errors import InvalidArgument, ModelUnavailable
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402

@@ -17,7 +17,7 @@ from PIL import Image
 
 from gpublur import Editor, segmentation
 from gpublur.cli import main
-from gpublur.edit import InvalidArgument, ModelUnavailable
+from gpublur.errors import InvalidArgument, ModelUnavailable
 from gpublur.segmentation import config, hub, published, registry
 
 FILE = "isnet-general-use.onnx"

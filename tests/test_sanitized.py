@@ -9,7 +9,7 @@ import pytest
 from test_imports import python
 
 from gpublur.arrays import read
-from gpublur.backends import cuda
+from gpublur.backends.cuda import ops as cuda
 
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 
@@ -32,7 +32,7 @@ def edits():
             editor.remove_background(picture, mask=mask[::2, ::2], **options)
             editor.remove_background(picture, "red", mask=mask, **options)
             [one] = read(picture, options["layout"], gpu=True).pictures
-            cuda.shrink(cuda.take(one), 32)
+            cuda.shrink(cuda.to_device(one), 32)
     batch = np.stack([picture, picture])
     editor.blur_background(batch, mask=np.stack([mask, mask]), layout="NCHW")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import reference
 
-from gpublur import arrays, backends, segmentation
-from gpublur.edit import DeviceUnavailable, InvalidArgument, ModelUnavailable
+from gpublur import arrays, backends, color, segmentation
+from gpublur.errors import DeviceUnavailable, InvalidArgument, ModelUnavailable
 from gpublur.segmentation import registry
 from gpublur.segmentation.exposure import even
 
@@ -138,7 +138,7 @@ def test_a_lamp_leaves_the_rest_as_dark_as_noise_may_be():
 @pytest.mark.parametrize("layout", ["HWC", "CHW"])
 def test_what_is_transparent_has_no_colour(weights, photo, dtype, layout):
     """Invisible colours do not count: a transparent picture looks as it does before grey."""
-    top = arrays.max_value(dtype)
+    top = color.max_value(dtype)
     alpha = np.zeros((*photo.shape[:2], 1))
     alpha[40:200, 60:300], alpha[80:160, 100:200] = 0.4, 1
     segmenter = segmentation.load(weights)
@@ -400,8 +400,8 @@ def test_a_broken_library_is_a_named_reason(weights, monkeypatch, tmp_path):
     broken.mkdir()
     (broken / "__init__.py").write_text("raise OSError('libcudart.so.99 not found')")
     code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-    code += "from gpublur import edit, segmentation\n"
-    code += f"try: segmentation.load({str(weights)!r})\nexcept edit.ModelUnavailable as error: print(error)"
+    code += "from gpublur import errors, segmentation\n"
+    code += f"try: segmentation.load({str(weights)!r})\nexcept errors.ModelUnavailable as error: print(error)"
     assert "needs torch: OSError: libcudart.so.99 not found" in run(code)
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)
     with pytest.raises(ModelUnavailable, match="segmentation_models_pytorch"):

@@ -30,16 +30,16 @@ from serving import (
 )
 from starlette.testclient import TestClient
 
-from gpublur import codec, dialects, execute
-from gpublur.edit import InvalidArgument, PromptUnsupported
-from gpublur.editor import Editor
-from gpublur.finding import Finding
+from gpublur import dialects, edits, image_io
+from gpublur.api import Editor
+from gpublur.errors import InvalidArgument, PromptUnsupported
 from gpublur.server import Settings, app, create_app
 from gpublur.server.app import photoroom_answer
+from gpublur.server.auth import Keys
 from gpublur.server.batcher import Batcher, Editors
-from gpublur.server.desk import Edited, Picture
-from gpublur.server.keys import Keys
-from gpublur.server.store import Store
+from gpublur.server.handlers import Edited, Picture
+from gpublur.server.result_store import Store
+from gpublur.types import MaskInfo
 
 BLUR = {"background.blur.mode": "bokeh", "removeBackground": "false"}
 
@@ -56,9 +56,9 @@ def library():
     editor = Editor("cpu", find_ellipse)
 
     def make(document, data=PNG):
-        edit = execute.check(dialects.read(document).edit)
-        photo = execute.prepare(codec.decode(data), edit)
-        return execute.write(execute.develop(editor, photo, edit), edit)
+        edit = edits.check(dialects.read(document).edit)
+        photo = edits.prepare(image_io.decode(data), edit)
+        return edits.write(editor.edit_photo(photo, edit), edit)
 
     return make
 
@@ -234,7 +234,7 @@ def test_what_nobody_foresaw_is_logged_and_not_told(monkeypatch, client, caplog)
     def broken(*args):
         raise KeyError("secret")
 
-    monkeypatch.setattr(execute, "write", broken)
+    monkeypatch.setattr(edits, "write", broken)
     says(photoroom(client), 500, "an unexpected error")
     says(claid(client, {"remove": True}), 500, "an unexpected error")
     assert caplog.text.count("KeyError: 'secret'") == 2
@@ -422,29 +422,29 @@ def test_work_that_takes_too_long(free):
 
 
 def test_photoroom_tells_its_uncertainty(client):
-    mask = matte(*codec.decode(PNG).pixels.shape[:2])
-    assert photoroom(client).headers["x-uncertainty-score"] == f"{Finding(mask).uncertainty:.3f}"
+    mask = matte(*image_io.decode(PNG).pixels.shape[:2])
+    assert photoroom(client).headers["x-uncertainty-score"] == f"{MaskInfo(mask).uncertainty:.3f}"
     untouched = photoroom(client, {"removeBackground": "false"})
     assert untouched.headers["x-uncertainty-score"] == "-1"  # nothing was looked for
 
 
 def test_a_picture_that_fails_takes_nothing_from_its_neighbours(client):
     editors = Editors("cpu", find_ellipse)
-    photo, good = codec.decode(PNG), execute.check(dialects.read(BLUR).edit)
+    photo, good = image_io.decode(PNG), edits.check(dialects.read(BLUR).edit)
     empty = replace(photo, pixels=np.zeros_like(photo.pixels))
     bad = replace(good, subject=replace(good.subject, prompt="nothing that it knows"))
     first, second = editors.work([(photo, good), (empty, bad)], 10**8)
     assert isinstance(second, PromptUnsupported)
     [alone] = editors.work([(photo, good)], 10**8)
-    assert repr(first.finding) == repr(alone.finding)
+    assert repr(first.info) == repr(alone.info)
 
 
 def test_photos_that_nobody_waits_for_are_let_go():
     async def main():
         batcher = Batcher(open_settings())  # not started: its queue keeps every job
-        photo = codec.decode(PNG)
+        photo = image_io.decode(PNG)
         alive = weakref.ref(photo)
-        task = asyncio.create_task(batcher.develop(photo, execute.check(dialects.read({}).edit)))
+        task = asyncio.create_task(batcher.develop(photo, edits.check(dialects.read({}).edit)))
         await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.wait([task])
@@ -584,7 +584,7 @@ def test_profile_and_exif_are_left_out(client):
         made = [photoroom(client, BLUR | {"export.format": format.lower()}, given).content]
         made.append(result_of(client, claid(client, {"blur": True}, given)).content)
         for data in made:
-            photo = codec.decode(data)
+            photo = image_io.decode(data)
             assert (photo.format, photo.icc, photo.exif) == (format, None, None)
             swapped = np.abs(photo.pixels[30, 25].astype(int) - PIXELS[30, 25, [1, 0, 2]])  # in the sharp subject
             assert swapped.max() < 40

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpublur import backends, codec, segmentation
+from gpublur import backends, image_io, segmentation
+from gpublur.batch import process
 from gpublur.demo import PHOTO as DEMO
 from gpublur.extras import install
-from gpublur.pipeline import process
 
-PHOTO = codec.decode(DEMO).pixels[::2, ::2]
+PHOTO = image_io.decode(DEMO).pixels[::2, ::2]
 
 
 def test_both_files_give_the_same_mask():
@@ -51,13 +51,13 @@ import sys
 for name in ("torch", "segmentation_models_pytorch", "safetensors", "huggingface_hub", "timm"):
     sys.modules[name] = None
 import gpublur
-from gpublur import codec, segmentation
+from gpublur import image_io, segmentation
 from gpublur.demo import PHOTO as DEMO
-photo = codec.decode(DEMO).pixels[::4, ::4]
+photo = image_io.decode(DEMO).pixels[::4, ::4]
 assert all(row.status == "ready" for row in segmentation.registry.SHIPPED.values())
 matte = gpublur.segment(photo, device="cpu")
 assert matte.max() == 1 and matte.min() == 0
-assert gpublur.segment(photo, device="cpu", object_to_keep="person").mean() < matte.mean()
+assert gpublur.segment(photo, device="cpu", prompt="person").mean() < matte.mean()
 try:
     gpublur.segment(photo, model=lambda picture: picture[0, 0], device="cpu")
 except gpublur.ModelUnavailable as error:
@@ -76,7 +76,7 @@ def test_threads_follow_the_callers_share(monkeypatch):
     load = model.runtime.program._load
     monkeypatch.setattr(model.runtime.program, "_load", lambda threads: made.append(threads) or load(threads))
     monkeypatch.setattr(model.runtime.program, "_sessions", {})
-    data = codec.encode(codec.Photo(PHOTO[::2, ::2].copy(), "PNG"))
+    data = image_io.encode(image_io.Photo(PHOTO[::2, ::2].copy(), "PNG"))
     alone = backends.threads()
     outcomes = list(process([data] * 4, lambda pixels: (model(pixels) * 255).astype(np.uint8), workers=alone + 1))
     assert not any(outcome.error for outcome in outcomes)
@@ -89,9 +89,9 @@ def test_a_forked_process_works_like_its_parent():
         pytest.skip("no fork on this system")
     code = """
 import os, numpy as np, gpublur
-from gpublur import codec
+from gpublur import image_io
 from gpublur.demo import PHOTO as DEMO
-photo = codec.decode(DEMO).pixels[::4, ::4]
+photo = image_io.decode(DEMO).pixels[::4, ::4]
 editor = gpublur.Editor("cpu")
 want = editor.blur_background(photo)
 child = os.fork()

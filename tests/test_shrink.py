@@ -13,9 +13,11 @@ from safetensors.torch import save_file  # noqa: E402
 from torch.nn.functional import interpolate  # noqa: E402
 
 from gpublur import segmentation  # noqa: E402
+from gpublur.api import Editor  # noqa: E402
 from gpublur.arrays import Picture  # noqa: E402
-from gpublur.backends import cpu, cuda, module  # noqa: E402
-from gpublur.editor import Editor  # noqa: E402
+from gpublur.backends.cpu import ops as cpu  # noqa: E402
+from gpublur.backends.cuda import loader, structs  # noqa: E402
+from gpublur.backends.cuda import ops as cuda  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable()),
@@ -47,7 +49,7 @@ def noise(shape, dtype, planar=False):
 
 def square(given, planar, side):
     """The kernel's square, (..., 3, side, side)."""
-    return cuda.shrink(cuda.take(Picture(given, planar, emulated.EmulatedMemory())), side)
+    return cuda.shrink(cuda.to_device(Picture(given, planar, emulated.EmulatedMemory())), side)
 
 
 def on_the_cpu(given, planar, side):
@@ -112,7 +114,7 @@ def test_floats_beyond_white_are_clipped(gpu):
 def test_blocks_are_as_wide_as_a_chunk_allows(gpu, monkeypatch):
     """Their cells' pixels are one chunk wherever two cells' are, and no cell is left out or done twice."""
     launched = []
-    monkeypatch.setattr(module.gpu(), "launch", lambda *launch: launched.append(launch))
+    monkeypatch.setattr(loader.gpu(), "launch", lambda *launch: launched.append(launch))
     for side in (32, 320, 1024):
         for width in (1, 33, 319, 1000, 1024, 4000, 5472, 12000, 40003):
             square(np.zeros((1, width, 3), np.uint8), False, side)
@@ -120,8 +122,8 @@ def test_blocks_are_as_wide_as_a_chunk_allows(gpu, monkeypatch):
             run, scale = int(args[3]), width / side
             assert (blocks - 1) * run < side <= blocks * run
             assert (rows, count) == (side, 1)
-            assert run <= cuda.WARP * cuda.WARPS
-            assert run == 1 or (run + 1) * max(scale, 1) + 1 <= cuda.CHUNK
+            assert run <= structs.WARP * structs.WARPS
+            assert run == 1 or (run + 1) * max(scale, 1) + 1 <= structs.CHUNK
 
 
 # --- The road ---
@@ -155,7 +157,7 @@ def test_a_batch_is_shrunk_in_one_launch(monkeypatch, weights):
     gpu = emulated.editor(monkeypatch, weights)
     batch = noise((3, 70, 91, 3), "uint8")
     masks = gpu.segment(batch, refine=False)
-    assert module.gpu().launches.count("shrink_uint8_3_3") == 1
+    assert loader.gpu().launches.count("shrink_uint8_3_3") == 1
     singles = np.stack([gpu.segment(one, refine=False) for one in batch])
     np.testing.assert_allclose(masks, singles, atol=1e-4)
 
@@ -170,9 +172,9 @@ def test_a_text_model_sees_squares_of_its_own_size(monkeypatch, weights):
             seen.append((squares.shape, words))
             return np.ones((len(squares), 8, 8), np.float32)
 
-    gpu._segmenter = segmentation.load(weights, "cpu")
-    gpu._segmenter.text_model, gpu._segmenter._text = "some", Text()
-    monkeypatch.setattr("gpublur.segmentation.check_words", lambda *args: None)
-    masks = gpu.segment(noise((2, 70, 91, 3), "uint8"), object_to_keep="a red hat")
+    gpu._engine._segmenter = segmentation.load(weights, "cpu")
+    gpu._engine._segmenter.text_model, gpu._engine._segmenter._text = "some", Text()
+    monkeypatch.setattr("gpublur.segmentation.check_words", lambda *args, **options: None)
+    masks = gpu.segment(noise((2, 70, 91, 3), "uint8"), prompt="a red hat")
     assert masks.shape == (2, 70, 91)
     assert seen == [((2, 3, 48, 48), "a red hat")]

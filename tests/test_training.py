@@ -298,7 +298,7 @@ def test_rare_kinds_weigh_more(packed):
 def test_a_category_is_drawn_by_the_root_of_its_photos(packed):
     """Without one of the two bottles: cats, of which there are twice as many, come 2 ** .5 times as often."""
     drawn = Batches(packed / "pack", {f"{BOTTLES}_1"}, {"data": 1}, 0.2, seed=0)
-    weight = {category: 0.0 for category in (CATS, BOTTLES, NOTHING)}
+    weight = dict.fromkeys((CATS, BOTTLES, NOTHING), 0.0)
     for row, share in zip(drawn.rows, drawn.weights, strict=True):
         weight[row["category"]] += share
     assert weight[NOTHING] == pytest.approx(0.2)

@@ -11,11 +11,12 @@ from serving import PNG, data_of, open_settings, opened
 from starlette.testclient import TestClient
 
 import gpublur
-from gpublur import execute, segmentation
-from gpublur.edit import BlurSpec, Edit, InvalidArgument, ModelUnavailable, PromptUnsupported, Subject
-from gpublur.editor import Editor
+from gpublur import arrays, edits, pipeline, segmentation
+from gpublur.api import Editor
+from gpublur.errors import InvalidArgument, ModelUnavailable, PromptUnsupported
 from gpublur.segmentation import masks, registry, words
 from gpublur.server import create_app
+from gpublur.types import BlurSpec, Edit, Subject
 
 torch = pytest.importorskip("torch")
 smp = pytest.importorskip("segmentation_models_pytorch")
@@ -240,8 +241,8 @@ def test_one_network_for_categories_and_words(shipped, weights):
     assert (general.category, products.category) == (0, 1)
     editors = [Editor("cpu", model) for model in ("general", "cars")]
     for editor in editors:
-        editor.segment(PHOTO, object_to_keep="cat")
-    assert editors[0]._segmenter.runtime is editors[1]._segmenter.runtime
+        editor.segment(PHOTO, prompt="cat")
+    assert editors[0]._engine._segmenter.runtime is editors[1]._engine._segmenter.runtime
 
 
 def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
@@ -257,9 +258,9 @@ def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
 def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, tmp_path, monkeypatch):
     assert [row.status for row in registry.SHIPPED.values()] == ["ready"] * 3
     for category in ("products", "cars"):
-        assert execute.model_for(Edit(subject=Subject(category))) == category
-        assert execute.model_for(Edit(subject=Subject(category)), "mine") == "mine"
-    assert execute.model_for(Edit(subject=Subject("food"))) == "general"
+        assert edits.model_for(Edit(subject=Subject(category))) == category
+        assert edits.model_for(Edit(subject=Subject(category)), "mine") == "mine"
+    assert edits.model_for(Edit(subject=Subject("food"))) == "general"
     old = tmp_path / "old.safetensors"
     save_file(smp.create_model(encoder_weights=None, **(ARCHITECTURE | {"classes": 1})).state_dict(), old)
     old.with_suffix(".json").write_text(json.dumps(ARCHITECTURE | {"classes": 1, "input_size": 64}))
@@ -269,7 +270,7 @@ def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, 
     status = {row.name: row.status for row in segmentation.models()}
     assert status["general"] == "ready"
     assert status["cars"] == "its network has no output for cars"
-    assert execute.model_for(Edit(subject=Subject("cars"))) == "general"
+    assert edits.model_for(Edit(subject=Subject("cars"))) == "general"
     assert segmentation.load("general")(PHOTO).shape == (64, 64)
     with pytest.raises(ModelUnavailable, match="no output for 'cars'; its categories: none"):
         segmentation.load("cars")
@@ -278,32 +279,37 @@ def test_categories_are_ready_only_where_the_network_has_them(shipped, weights, 
 def test_a_registered_model_takes_a_categorys_place(shipped):
     segmentation.register("cars", find_files := "/nowhere/cars.safetensors")
     assert {row.name: row.path for row in segmentation.models()}["cars"] == find_files
-    assert execute.model_for(Edit(subject=Subject("cars")), "mine") == "cars"
-    assert execute.model_for(Edit(subject=Subject("cars", prompt="cat")), "mine") == "mine"
+    assert edits.model_for(Edit(subject=Subject("cars")), "mine") == "cars"
+    assert edits.model_for(Edit(subject=Subject("cars", prompt="cat")), "mine") == "mine"
 
 
 def test_arguments_reach_the_network(shipped, weights):
-    kept = gpublur.segment(PHOTO, object_to_keep="person", negative_prompt="cat", refine=False, device="cpu")
+    kept = gpublur.segment(PHOTO, prompt="person", negative_prompt="cat", refine=False, device="cpu")
     editor = Editor("cpu", "general")
-    np.testing.assert_array_equal(
-        kept, editor.segment(PHOTO, object_to_keep="person", negative_prompt="cat", refine=False)
-    )
+    np.testing.assert_array_equal(kept, editor.segment(PHOTO, prompt="person", negative_prompt="cat", refine=False))
     assert (kept != editor.segment(PHOTO, refine=False)).any()
     person = segmentation.load(weights)(PHOTO, "person")
     found = Editor("cpu", lambda picture: person)
     for verb, options in [("remove_background", {}), ("blur_background", {"radius": 0.03})]:
-        ours = getattr(gpublur, verb)(PHOTO, object_to_keep="person", device="cpu", **options)
+        ours = getattr(gpublur, verb)(PHOTO, prompt="person", device="cpu", **options)
         np.testing.assert_array_equal(ours, getattr(found, verb)(PHOTO, **options))
+
+
+def found_by(editor, edits):
+    """The mattes of edits of one photo."""
+    device, picture = editor._engine.device, arrays.read(PHOTO).pictures[0]
+    load = editor._engine.load()
+    return [pipeline.whole_mask(device.backend, picture, one, load, None, False).values for one in edits]
 
 
 def test_an_edits_words(shipped, weights):
     edit = Edit(blur=BlurSpec(), subject=Subject(prompt="person", negative_prompt="cat"))
     editor = Editor("cpu")
-    wanted = editor.segment(PHOTO, object_to_keep="person", negative_prompt="cat")
-    [found] = execute.find_mattes(editor, [PHOTO], [edit])
-    np.testing.assert_array_equal(found.matte, wanted)
+    wanted = editor.segment(PHOTO, prompt="person", negative_prompt="cat")
+    [found] = found_by(editor, [edit])
+    np.testing.assert_array_equal(found, wanted)
     edits = [Edit(remove=True), edit, replace(edit, subject=Subject(prompt="car")), edit]
-    mattes = [found.matte for found in execute.find_mattes(editor, [PHOTO] * 4, edits)]
+    mattes = found_by(editor, edits)
     np.testing.assert_array_equal(mattes[1], wanted)
     np.testing.assert_array_equal(mattes[3], wanted)
     assert (mattes[0] != wanted).any()
@@ -318,24 +324,24 @@ UNKNOWN += r".*pip install .*\[text\]'.*text_model='hub:CIDAS/clipseg-rd64-refin
 
 
 def test_unknown_words_say_what_is_known(shipped):
-    for name in ("object_to_keep", "negative_prompt"):
+    for name in ("prompt", "negative_prompt"):
         with pytest.raises(PromptUnsupported, match=name + UNKNOWN) as caught:
             gpublur.segment(PHOTO, device="cpu", **{name: "rocket"})
         assert caught.value.argument == name
     with pytest.raises(PromptUnsupported, match=r"subject\.prompt" + UNKNOWN):
-        execute.check(Edit(subject=Subject(prompt="rocket")))
+        edits.check(Edit(subject=Subject(prompt="rocket")))
     with pytest.raises(PromptUnsupported, match=r"negative_prompt" + UNKNOWN):
         segmentation.load("general")(PHOTO, negative_prompt="rocket")
     with pytest.raises(PromptUnsupported, match="these words; any words need"):  # a model without kinds
-        gpublur.segment(PHOTO, object_to_keep="cat", model=find_ellipse, device="cpu")
+        gpublur.segment(PHOTO, prompt="cat", model=find_ellipse, device="cpu")
 
 
 def test_words_that_are_none(shipped):
     for value in ("", "  ", 3, ["cat"]):
-        with pytest.raises(InvalidArgument, match=r"object_to_keep=.* is not a text"):
-            gpublur.segment(PHOTO, object_to_keep=value, device="cpu")
-    with pytest.raises(InvalidArgument, match="mask and object_to_keep='cat' exclude each other"):
-        gpublur.blur_background(PHOTO, object_to_keep="cat", mask=PHOTO[..., 0], device="cpu")
+        with pytest.raises(InvalidArgument, match=r"prompt=.* is not a text"):
+            gpublur.segment(PHOTO, prompt=value, device="cpu")
+    with pytest.raises(InvalidArgument, match="mask and prompt='cat' exclude each other"):
+        gpublur.blur_background(PHOTO, prompt="cat", mask=PHOTO[..., 0], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -398,36 +404,36 @@ def test_any_words_through_clipseg(shipped, weights, clipseg, seen, probabilitie
 
 def test_clipseg_from_end_to_end(shipped, clipseg, monkeypatch):
     editor = Editor("cpu", text_model=clipseg)
-    cup = editor.segment(PHOTO, object_to_keep="cup")
+    cup = editor.segment(PHOTO, prompt="cup")
     assert cup.shape == PHOTO.shape[:2]
     own = Editor("cpu", find_ellipse, clipseg)  # a model that knows nothing of words
     own.warmup()
-    assert "_text" in vars(own._segmenter), "the first words would have to wait"
-    np.testing.assert_array_equal(own.segment(PHOTO, object_to_keep="cup"), cup)
-    assert own._segmenter._text is editor._segmenter._text
+    assert "_text" in vars(own._engine._segmenter), "the first words would have to wait"
+    np.testing.assert_array_equal(own.segment(PHOTO, prompt="cup"), cup)
+    assert own._engine._segmenter._text is editor._engine._segmenter._text
     monkeypatch.setenv(segmentation.TEXT_MODEL, str(clipseg))  # may come after the first call
-    np.testing.assert_array_equal(gpublur.segment(PHOTO, object_to_keep="cup", device="cpu"), cup)
+    np.testing.assert_array_equal(gpublur.segment(PHOTO, prompt="cup", device="cpu"), cup)
     edit = Edit(remove=True, subject=Subject(prompt="cup"))
     np.testing.assert_array_equal(gpublur.apply(PHOTO, edit, device="cpu"), editor.remove_background(PHOTO, mask=cup))
     long = "a very long description of something that nobody has ever seen " * 10
-    assert editor.segment(PHOTO, object_to_keep=long).shape == PHOTO.shape[:2]
+    assert editor.segment(PHOTO, prompt=long).shape == PHOTO.shape[:2]
 
 
 def test_a_text_model_that_cannot_be_loaded(shipped, clipseg, tmp_path, monkeypatch):
     with pytest.raises(ModelUnavailable, match=r"text_model='.*none' is not a folder, or 'hub:owner/repo'"):
-        Editor("cpu", text_model=tmp_path / "none").segment(PHOTO, object_to_keep="cup")
+        Editor("cpu", text_model=tmp_path / "none").segment(PHOTO, prompt="cup")
     (tmp_path / "config.json").write_bytes((clipseg / "config.json").read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
     with pytest.raises(ModelUnavailable, match=r"model.safetensors is missing \(pickled weights are not read\)"):
-        Editor("cpu", text_model=tmp_path).segment(PHOTO, object_to_keep="cup")
+        Editor("cpu", text_model=tmp_path).segment(PHOTO, prompt="cup")
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
     with pytest.raises(ModelUnavailable, match=r"text_model='.*' cannot be loaded: "):
-        Editor("cpu", text_model=tmp_path).segment(PHOTO, object_to_keep="cup")
+        Editor("cpu", text_model=tmp_path).segment(PHOTO, prompt="cup")
     with pytest.raises(InvalidArgument, match="text_model=3"):
-        Editor("cpu", text_model=3).segment(PHOTO, object_to_keep="cup")
+        Editor("cpu", text_model=3).segment(PHOTO, prompt="cup")
     monkeypatch.setattr(segmentation, "find_spec", lambda name: None)
     with pytest.raises(PromptUnsupported, match=r"transformers is not installed: pip install '.*\[text\]'"):
-        Editor("cpu", text_model=clipseg).segment(PHOTO, object_to_keep="cup")
+        Editor("cpu", text_model=clipseg).segment(PHOTO, prompt="cup")
 
 
 BLUR = {"background.blur.mode": "bokeh", "removeBackground": "false"}

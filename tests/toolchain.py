@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from gpublur.backends import module
+from gpublur.backends.cuda import loader
 
 ARCHS = (75, 80, 86, 89, 90, 100, 120)
 
@@ -41,7 +41,7 @@ def compiler():
 
 
 def nvrtc():
-    version, fault = module.nvrtc()
+    version, fault = loader.nvrtc()
     if fault:
         raise Unavailable(f"no NVRTC through CuPy ({fault}): pip install 'cupy-cuda13x[ctk]'")
     return f"NVRTC {version}"
@@ -72,7 +72,7 @@ def with_nvrtc(source, folder, arch):
     from cupy._core import core
     from cupy.cuda import nvrtc as library
 
-    options = core.assemble_cupy_compiler_options(module.options(source.stem))
+    options = core.assemble_cupy_compiler_options(loader.options(source.stem))
     program = library.createProgram(source.read_text(), source.name, (), ())
     try:
         library.compileProgram(program, (*options, "-ftz=true", f"-arch=sm_{arch}"))

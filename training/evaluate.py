@@ -4,7 +4,7 @@
 
 For each group of categories: mean IoU at threshold 0.5, mean absolute error, boundary F (edges within 0.75 % of the
 diagonal of each other); for pictures without a subject the share that is taken for one. Then how far
-`gpublur.finding.Finding.uncertainty` tells the error, in sixths of the pictures. With ``--scenes`` also how often words
+`gpublur.MaskInfo.uncertainty` tells the error, in sixths of the pictures. With ``--scenes`` also how often words
 keep the right one of two subjects.
 """
 
@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpublur.finding import Finding
 from gpublur.segmentation import load
+from gpublur.types import MaskInfo
 
 from .scenes import generate
 
@@ -109,7 +109,7 @@ def main(weights: Path, packs: tuple[Path, ...], only: Path | None, scenes: int)
         for category, pixels in mine:
             mask = segmenter(pixels[..., :3])
             measured = measures(mask, pixels[..., 3])
-            told.append(Finding(mask).uncertainty)
+            told.append(MaskInfo(mask).uncertainty)
             true.append(error(measured))
             for name, value in measured.items():
                 group[category.split("-")[0]][name].append(value)

@@ -7,8 +7,8 @@ from itertools import product
 
 import numpy as np
 
-from gpublur.edit import MODES, QUALITIES, BlurSpec
-from gpublur.editor import Editor
+from gpublur.api import Editor
+from gpublur.types import MODES, QUALITIES, BlurSpec
 
 from .. import scene, truth
 from ..test_road import BOUNDS

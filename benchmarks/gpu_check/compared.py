@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional as F
 
 from gpublur import arrays
-from gpublur.edit import MAX_RADIUS, BlurSpec
+from gpublur.checks import MAX_RADIUS
+from gpublur.types import BlurSpec
 
 from .. import truth
 from ..peers import FAITHFUL
@@ -61,7 +62,7 @@ def torch_squares(_device: Cuda, photos: torch.Tensor, side: int) -> torch.Tenso
 def squares(device: Cuda, photos: torch.Tensor, side: int) -> torch.Tensor:
     """Return what a network sees of photos, uint8 (N, 3, H, W)."""
     [picture] = arrays.read(photos, gpu=True, whole=True).pictures
-    return device.editor.verbs.shrink(picture, side)
+    return device.editor.backend.shrink(picture, side)
 
 
 SHRINKING = {"gpublur": squares, "torch": torch_squares}

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 import gpublur
-from gpublur.backends import module
-from gpublur.editor import Editor
+from gpublur.api import Editor
+from gpublur.backends.cuda import loader
 from gpublur.memory import TorchMemory
 
 from .. import scene
@@ -57,7 +57,7 @@ class Cuda:
     def editor(self) -> Editor:
         use_fatbins()
         editor = Editor("cuda")
-        editor.verbs.warmup()
+        editor.backend.warmup()
         return editor
 
     @cached_property
@@ -159,7 +159,7 @@ class Cuda:
     @contextmanager
     def launches(self) -> Iterator[list[tuple[str, Any, Any]]]:
         """Collect the entry of every launch, and the marks before and behind it."""
-        gpu, found = module.gpu(), []
+        gpu, found = loader.gpu(), []
         launch = gpu.launch
 
         def marked(source: str, entry: str, *rest: Any) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from gpublur.backends import module
+from gpublur.backends.cuda import loader
 
 from . import ROOT
 from .device import BUILT, use_fatbins
@@ -55,7 +55,7 @@ def ends(log: str) -> str:
 def machine(job: Job) -> Iterator[Machine | Missing]:
     versions = {"python": sys.version.split()[0], "cuda of torch": str(torch.version.cuda)}
     # What was measured, also where there is no git to tell.
-    versions |= {f"{name}.cu": module.source_hash(name)[:12] for name in module.sources()}
+    versions |= {f"{name}.cu": loader.source_hash(name)[:12] for name in loader.sources()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)
@@ -94,7 +94,7 @@ def build(job: Job) -> Iterator[Build | Missing]:
             break
     else:
         use_fatbins()
-        nvcc = module.manifest().get("nvcc")
+        nvcc = loader.manifest().get("nvcc")
         yield Build("cmake", f"fatbins by nvcc {nvcc}" if nvcc else "no nvcc: no fatbins", time.time() - start)
     with tempfile.TemporaryDirectory() as cache:
         for step, fatbins in FIRST_USES[: job.device.few]:

@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from gpublur.backends import module
-from gpublur.edit import MODES
+from gpublur.backends.cuda import loader
+from gpublur.types import MODES
 
 from .. import budget, scene
 from ..budget import BANDWIDTH, CLOCK, ROWS, UNITS, Cost
@@ -80,7 +80,7 @@ def row(case: Case, costs: list[Cost]) -> list[str]:
 def rows() -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as name:
         blocks, code = Blocks(Path(name)), dict[str, list[Instruction]]()
-        for source in module.sources():
+        for source in loader.sources():
             code |= budget.machine_code(Path(name, f"{source}.cu"), Path(name), "-include", blocks.header)
         for mask, mode, radius in product(("full", "coarse"), MODES, Cuda.radii):
             case = Case(mode, radius, Cuda.large, 1, mask)

@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 
-from gpublur.backends import module
-from gpublur.edit import MODES
+from gpublur.backends.cuda import loader
+from gpublur.types import MODES
 
 from .. import scene
 from .device import Cuda, Dry, use_fatbins
@@ -23,7 +23,7 @@ def load(dry: bool, fatbins: bool) -> None:
         use_fatbins()
     if dry:
         Dry().editor  # noqa: B018  # puts the emulator in the place of the GPU
-    gpu = module.gpu()
+    gpu = loader.gpu()
     gpu.memory().empty((1,), "float32")  # the driver's own beginning is not ours
     start = time.perf_counter()
     gpu.warmup()

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gpublur import arrays, optics, segmentation
-from gpublur.edit import MODES, BlurSpec
+from gpublur.types import MODES, BlurSpec
 
 from .. import scene
 from .device import Cuda
@@ -141,4 +141,4 @@ def model(job: Job) -> Iterator[Model | Missing]:
 def found(device: Cuda, segmenter: Any, photos: torch.Tensor) -> torch.Tensor:
     """Return the coarse masks as the road takes them."""
     (picture,) = arrays.read(photos, None, gpu=True, whole=True).pictures
-    return segmenter.find(picture, device.editor.verbs.shrink)
+    return segmenter.find(picture, device.editor.backend.shrink)

@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .edit import (
-        BlurSpec,
+    from .api import Editor, apply, blur_background, bokeh_blur, gaussian_blur, remove_background, segment
+    from .batch import Outcome, process
+    from .errors import (
         DeviceUnavailable,
-        Edit,
         GpuBlurError,
         ImageFileError,
         InvalidArgument,
@@ -15,26 +15,37 @@ if TYPE_CHECKING:
         NoSubject,
         PictureTooLarge,
         PromptUnsupported,
-        Resize,
-        Subject,
     )
-    from .editor import Editor
-    from .functions import apply, blur_background, bokeh_blur, gaussian_blur, remove_background, segment
-    from .pipeline import Outcome, process
+    from .image_io import Photo
+    from .image_io import open as open
+    from .image_io import save as save
+    from .types import BlurSpec, Edit, MaskInfo, Resize, Subject
 
 __version__ = "0.1.0"
 
 # Loaded at first use, so that `import gpublur` brings in neither torch nor numba.
 _HOME = {
-    "Editor": "editor",
-    **dict.fromkeys(("Outcome", "process"), "pipeline"),
     **dict.fromkeys(
-        ("apply", "blur_background", "bokeh_blur", "gaussian_blur", "remove_background", "segment"), "functions"
+        ("Editor", "apply", "blur_background", "bokeh_blur", "gaussian_blur", "remove_background", "segment"), "api"
     ),
-    **dict.fromkeys(("BlurSpec", "Edit", "Resize", "Subject"), "edit"),
-    **dict.fromkeys(("DeviceUnavailable", "GpuBlurError", "ImageFileError", "InvalidArgument"), "edit"),
-    **dict.fromkeys(("ModelUnavailable", "NoSubject", "PictureTooLarge", "PromptUnsupported"), "edit"),
+    **dict.fromkeys(("Outcome", "process"), "batch"),
+    **dict.fromkeys(
+        (
+            "DeviceUnavailable",
+            "GpuBlurError",
+            "ImageFileError",
+            "InvalidArgument",
+            "ModelUnavailable",
+            "NoSubject",
+            "PictureTooLarge",
+            "PromptUnsupported",
+        ),
+        "errors",
+    ),
+    **dict.fromkeys(("Photo", "open", "save"), "image_io"),
+    **dict.fromkeys(("BlurSpec", "Edit", "MaskInfo", "Resize", "Subject"), "types"),
 }
+# Not `open` and `save`: `from gpublur import *` must not take Python's own `open` away.
 __all__ = [
     "BlurSpec",
     "DeviceUnavailable",
@@ -43,9 +54,11 @@ __all__ = [
     "GpuBlurError",
     "ImageFileError",
     "InvalidArgument",
+    "MaskInfo",
     "ModelUnavailable",
     "NoSubject",
     "Outcome",
+    "Photo",
     "PictureTooLarge",
     "PromptUnsupported",
     "Resize",
@@ -69,4 +82,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_HOME)

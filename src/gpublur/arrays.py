@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import codec
-from .edit import ImageFileError, InvalidArgument
+from . import image_io
+from .color import dtype_name, max_value
+from .errors import ImageFileError, InvalidArgument
+from .image_io import Photo
 from .memory import HOST, Memory, gpu_memory
 
 LAYOUTS = ("HW", "HWC", "CHW", "NHWC", "NCHW")
@@ -91,14 +93,53 @@ class Picture:
         colours += ground if top == 1 else ground + 0.5  # integers are rounded
         return Picture(self.memory.cast(colours, self.dtype), self.planar, self.memory)
 
+    def alpha(self) -> Any:
+        """Return a view of the fourth channel, (H, W)."""
+        return self.pixels[..., 3, :, :] if self.planar else self.pixels[..., 3]
+
+    def like(self, pixels: Any) -> Picture:
+        """Return pixels of this layout and memory as a picture."""
+        return Picture(pixels, self.planar, self.memory)
+
+    def cropped(self, rows: slice, columns: slice) -> Picture:
+        """Return a region of the picture."""
+        return self.like(self.pixels[..., rows, columns] if self.planar else self.pixels[..., rows, columns, :])
+
+    def on_host(self) -> Picture:
+        """Return the picture in this machine's memory."""
+        return Picture(self.memory.to_host(self.pixels), self.planar)
+
+    def moved(self, memory: Memory) -> Picture:
+        """Return the picture in the memory of a caller."""
+        if memory is self.memory:
+            return self
+        return self.on_host() if memory is HOST else Picture(memory.adopt(self.pixels), self.planar, memory)
+
+    def copy(self) -> Picture:
+        """Return the picture in memory of its own."""
+        return self.like(self.memory.copy(self.pixels))
+
+    def released(self) -> Any:
+        """Return the pixels of a picture of our own, to be written by whoever gets them."""
+        if self.memory is HOST:
+            pixels = self.pixels.view()
+            pixels.flags.writeable = True
+            return pixels
+        return self.pixels
+
     def shape(self, channels: int) -> tuple[int, ...]:
         """Return the shape of a picture of this size and layout with so many channels."""
         lead = tuple(self.pixels.shape[:-3])
         return (*lead, channels, *self.size) if self.planar else (*lead, *self.size, channels)
 
-    def interleaved(self) -> Any:
-        """Return a view as (H, W, C)."""
+    def interleaved(self) -> NDArray[Any]:
+        """Return a view of NumPy's pixels as (H, W, C)."""
         return np.moveaxis(self.pixels, 0, 2) if self.planar else self.pixels
+
+    @classmethod
+    def of(cls, pixels: NDArray[Any], planar: bool) -> Picture:
+        """Return NumPy's pixels (H, W, C) as a picture of a layout."""
+        return cls(np.moveaxis(pixels, 2, 0) if planar else pixels, planar)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +159,7 @@ def read(
 
     PIL images and files have one axis order, whatever ``layout`` says. A PIL image is turned as its EXIF orientation
     says, and the result has its metadata; palettes and the like come back as RGB or RGBA. The bytes of a file come back
-    as bytes of the same format (PNG where that has no transparency), a path as pixels.
+    as bytes of the same format (PNG where that has no transparency), a `Photo` as one likewise, a path as pixels.
 
     On the way back a grey input's single channel loses its axis again where it had none, and mattes are float32 (H, W),
     in a batch (N, H, W), PIL images of mode L, or the bytes of a PNG. What is known by ``__dlpack__`` alone comes back
@@ -145,21 +186,21 @@ def read(
         sizes = [len(batch.pictures) for batch in each]
         kind = type(image) if type(image) in (list, tuple) else list
 
-        def in_turn(door: str) -> Callable[[list[Any]], Any]:
+        def each_by(door: str) -> Callable[[list[Any]], Any]:
             def give_list(results: list[Any]) -> Any:
                 rest = iter(results)
                 return kind(getattr(b, door)([next(rest) for _ in range(n)]) for b, n in zip(each, sizes, strict=True))
 
             return give_list
 
-        return Batch([picture for batch in each for picture in batch.pictures], in_turn("give"), in_turn("give_planes"))
+        return Batch([picture for batch in each for picture in batch.pictures], each_by("give"), each_by("give_planes"))
     return read_one(image, layout, name, gpu, whole)
 
 
 def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) -> Batch:
     back: Callable[[Any], Any]
     memory, masks_back = HOST, None
-    if isinstance(image, (str, os.PathLike, bytes)):
+    if isinstance(image, (str, os.PathLike, bytes, Photo)):
         array, back, masks_back = file_pixels(image)
         native, layout = "HWC", None
     elif is_pil(image):
@@ -195,7 +236,7 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
     def give(results: list[Any]) -> Any:
         out = memory.stack(results) if many else results[0]
         if "C" not in axes and out.shape[-3 if planar else -1] == 1:
-            out = out.reshape(shape)
+            out = out[..., 0, :, :] if planar else out[..., 0]
         if memory is HOST:
             return back(out.astype(stored, copy=False))
         return back(out if worked == dtype else memory.cast(out, dtype))
@@ -283,17 +324,6 @@ def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
     return memory.contiguous(array)
 
 
-def dtype_name(array: Any) -> str:
-    """Return the dtype of an array of any library as NumPy calls it."""
-    return getattr(array.dtype, "name", "") or str(array.dtype).removeprefix("torch.")
-
-
-def max_value(dtype: Any) -> int:
-    """Return the value that means 1 in pixels of a dtype, by its name or NumPy's: the largest integer, or 1 itself."""
-    dtype = np.dtype(dtype)
-    return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
-
-
 def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
     return (pil_mask(upright(mask, name), name), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
 
@@ -307,7 +337,7 @@ def upright(image: Any, name: str) -> Any:
     """Return a PIL image, decoded, turned as its EXIF orientation says, or itself."""
     try:
         image.load()  # opened from a file, it may be decoded only now
-        if image.getexif().get(codec.ORIENTATION, 1) == 1:
+        if image.getexif().get(image_io.ORIENTATION, 1) == 1:
             return image
         from PIL import ImageOps
 
@@ -319,7 +349,7 @@ def upright(image: Any, name: str) -> Any:
 def pil_pixels(image: Any, name: str) -> NDArray[Any]:
     """Return a PIL image as pixels: 8-bit, 16-bit, or float for mode F; other modes become grey, RGB or RGBA."""
     try:
-        return np.array(image) if image.mode == "F" else codec.array_of(image)
+        return np.array(image) if image.mode == "F" else image_io.array_of(image)
     except ImageFileError as error:
         raise InvalidArgument(f"{name}: {error}") from None
 
@@ -336,17 +366,25 @@ def pil_back(like: Any, array: NDArray[Any]) -> Any:
     return image
 
 
-def file_pixels(source: str | os.PathLike[str] | bytes) -> tuple[NDArray[Any], Callable[[Any], Any], Any]:
-    """Return the pixels of a file, and the ways back of a picture and of a mask: pixels of a path, bytes of bytes."""
+def file_pixels(
+    source: str | os.PathLike[str] | bytes | Photo,
+) -> tuple[NDArray[Any], Callable[[Any], Any], Callable[[Any], Any] | None]:
+    """Return the pixels of a file, and the ways back of a picture and of a mask.
+
+    These are pixels for a path, a `Photo` for one, and bytes for bytes.
+    """
+    if isinstance(source, Photo):
+        return source.pixels, partial(with_pixels, source), Photo
     if not isinstance(source, bytes):
-        return codec.decode(Path(source)).pixels, lambda out: out, None
-    photo = codec.decode(source)
+        return image_io.decode(Path(source)).pixels, lambda out: out, None
+    photo = image_io.decode(source)
+    return photo.pixels, lambda out: image_io.encode(with_pixels(photo, out)), lambda mask: image_io.encode(Photo(mask))
 
-    def encoded(pixels: NDArray[Any]) -> bytes:
-        result = replace(photo, pixels=pixels)
-        return codec.encode(result, codec.fitting(photo.format, alpha=result.alpha))
 
-    return photo.pixels, encoded, lambda mask: codec.encode(codec.Photo(mask))
+def with_pixels(photo: Photo, pixels: NDArray[Any]) -> Photo:
+    """Return a photo with other pixels, meant for a format that can hold them."""
+    photo = replace(photo, pixels=pixels)
+    return replace(photo, format=image_io.fitting(photo.format, alpha=photo.alpha))
 
 
 def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[Any], Any], str]:
@@ -383,5 +421,5 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             where = "on this GPU" if gpu else "in this machine's memory"
             raise InvalidArgument(f"{name} ({type(value).__name__}) cannot be read {where}: {error}") from None
-    kinds = "a NumPy or CuPy array, torch tensor, PIL image, path or the bytes of a file"
+    kinds = "a NumPy or CuPy array, torch tensor, PIL image, Photo, path or the bytes of a file"
     raise InvalidArgument(f"{name} is a {type(value).__name__}; give {kinds}")

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import __version__, codec
-from .backends import module
-from .codec import Photo
-from .edit import MODES, Mode
-from .editor import Editor
-from .pipeline import usable_cpus
+from . import __version__, image_io
+from .api import Editor
+from .backends.cuda import loader
+from .batch import usable_cpus
+from .image_io import Photo
+from .types import MODES, Mode
 
 RADII = (0.002, 0.005, 0.01, 0.02, 0.05)
 PACKAGES = ("numpy", "numba", "torch", "pillow")
@@ -67,7 +67,7 @@ class GpuPlace(Place):
     name = "cuda"
 
     def __init__(self) -> None:
-        self.gpu = module.gpu()
+        self.gpu = loader.gpu()
 
     def put(self, array: NDArray[Any]) -> Any:
         return self.gpu.memory().adopt(array)
@@ -138,7 +138,7 @@ def run(photo: Photo, editor: Editor, seconds: float = 100) -> dict[str, Any]:
     Parameters
     ----------
     photo : Photo
-        As `codec.decode` returns it.
+        As `image_io.decode` returns it.
     editor : Editor
         Whose device and model are measured.
     seconds : float
@@ -151,13 +151,13 @@ def run(photo: Photo, editor: Editor, seconds: float = 100) -> dict[str, Any]:
         ``mode`` and ``radius`` (or None), ``seconds`` (median) and ``bytes`` (the least it has to move, or None).
     """
     here, each = place(editor.device), seconds * SECTION
-    data = codec.encode(photo)
+    data = image_io.encode(photo)
     mask = np.rint(editor.segment(photo.pixels) * 255).astype(np.uint8)
     pixels, matte = here.put(photo.pixels), here.put(mask)
 
     def bytes_to_bytes() -> bytes:
-        picture = codec.decode(data)
-        return codec.encode(Photo(editor.blur_background(picture.pixels), picture.format))
+        picture = image_io.decode(data)
+        return image_io.encode(Photo(editor.blur_background(picture.pixels), picture.format))
 
     def blur(mode: Mode, radius: float) -> Call:
         return lambda: editor.blur_background(pixels, mode, radius, mask=matte)

@@ -4,48 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import platform
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 import numpy as np
 
-from . import __version__, batch, codec
-from .arrays import max_value
-from .batch import Job
-from .codec import Photo
-from .edit import (
-    DEFAULT_RADIUS,
-    MAX_RADIUS,
-    MODES,
-    ON_NO_SUBJECT,
-    PIXELS,
-    QUALITIES,
-    BlurSpec,
-    GpuBlurError,
-    InvalidArgument,
-    OnNoSubject,
-    number,
-)
-from .edit import color as check_color
+from . import __version__, batch, image_io, options
+from .checks import color as check_color
+from .checks import number
+from .errors import GpuBlurError, InvalidArgument
 from .extras import install
-from .pipeline import usable_cpus
+from .image_io import Photo
+from .options import taken
+from .runs import Run, make_editor
+from .types import BlurSpec, SubjectQuery
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
 PACKAGES = ("numpy", "numba", "onnxruntime", "pillow", "imagecodecs", "torch", "segmentation-models-pytorch")
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
 _MISSING = "not installed"
-
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Group(click.Group):
@@ -78,138 +63,30 @@ def main() -> None:
     log.addHandler(_said)  # once, however often this is called
 
 
-class _Radius(click.ParamType):
-    """A number, whose range `BlurSpec` checks, or pixels."""
-
-    name = "radius"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        try:
-            return value if PIXELS.fullmatch(str(value)) else float(value)
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor pixels such as 12px", param, ctx)
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Command], Command]:
-    """Return a decorator that adds several options, shown in this order."""
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-_FILE = click.Path(path_type=Path)
-_output = click.option(
-    "-o", "--output", required=True, type=_FILE, help="A file for one picture, else a directory (made when needed)."
-)
-_overwrite = click.option("--overwrite", is_flag=True, help="Replace existing files.")
-_offline = click.option(
-    "--offline", is_flag=True, expose_value=False, callback=lambda _ctx, _option, value: _forbid_network(value),
-    help="Download no model, whatever it is named; the same as GPUBLUR_OFFLINE=1.",
-)  # fmt: skip
-_models = _options(
-    click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
-    click.option("--text-model", help="CLIPSeg, for words that the model does not know: a folder, or hub:OWNER/REPO."),
-    _offline,
-)
-_pictures = _options(
-    click.argument("inputs", nargs=-1, required=True, type=_FILE),
-    _output,
-    _overwrite,
-    _models,
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-)
-_subject = _options(
-    click.option("--keep", metavar="WORDS", help='What the subject is, such as "bottle" or "cat and sofa".'),
-    click.option(
-        "--category",
-        type=click.Choice(["general", "products", "cars"]),
-        default="general",
-        show_default=True,
-        help="A hint of what the subject is.",
-    ),
-    click.option(
-        "--on-no-subject",
-        type=click.Choice(ON_NO_SUBJECT),
-        default="blur_all",
-        show_default=True,
-        help="Where there is none: all is background, the picture stays as it is, or it counts as failed.",
-    ),
-)
-_mask = click.option(
-    "--mask", type=_FILE, help="A ready mask (white: subject) instead of the model, for a single input."
-)
-_written = _options(
-    _mask,
-    click.option(
-        "--format",
-        type=click.Choice(codec.WRITTEN, case_sensitive=False),
-        help="Of the results; by default that of OUTPUT's name, or of each input.",
-    ),
-)
-
-
 @main.command()
-@_pictures
-@_subject
-@_written
-@click.option("--mode", type=click.Choice(MODES), default="bokeh", show_default=True)
-@click.option(
-    "--radius",
-    type=_Radius(),
-    default=DEFAULT_RADIUS,
-    show_default=True,
-    help=f"Fraction of the image diagonal, up to {MAX_RADIUS}, or pixels, such as 12px.",
-)
-@click.option("--highlights", type=float, help="0 to 1: how far lights outweigh the rest. By default as fits the mode.")
-@click.option("--quality", type=click.Choice(QUALITIES), default="high", show_default=True)
-def blur(
-    inputs: Sequence[Path],
-    output: Path,
-    overwrite: bool,
-    model: str,
-    text_model: str | None,
-    device: str,
-    keep: str | None,
-    category: str,
-    on_no_subject: OnNoSubject,
-    mask: Path | None,
-    format: str | None,
-    **spec: Any,
-) -> None:
+@options.pictures
+@options.subject
+@options.written
+@options.options_of(BlurSpec)
+def blur(**given: Any) -> None:
     """Blur the background of images.
 
     INPUTS are files, or directories, which are searched for images.
     """
-    BlurSpec(**spec).checked()  # before the first picture, not once for each
-    jobs = batch.plan(inputs, output, format=format, overwrite=overwrite)
-    asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)} | spec
-    editor = _editor(device, model, text_model, keep, category)
-    _run(jobs, lambda photo: replace(photo, pixels=editor.blur_background(photo.pixels, **asked)))
+    spec, query = taken(BlurSpec, given), taken(SubjectQuery, given)
+    spec.checked()  # before the first picture, not once for each
+    run = Run(**given)
+    jobs, editor = run.jobs(), run.editor(query)
+    asked = asdict(spec) | asdict(query) | {"details": True}
+    run.do(jobs, lambda photo, mask: editor.blur_background(photo, mask=mask, **asked))
 
 
 @main.command()
-@_pictures
-@_subject
-@_written
+@options.pictures
+@options.subject
+@options.written
 @click.option("--color", help="Put this colour (a CSS name or #RRGGBB) behind the subject; by default transparent.")
-def remove(
-    inputs: Sequence[Path],
-    output: Path,
-    overwrite: bool,
-    model: str,
-    text_model: str | None,
-    device: str,
-    keep: str | None,
-    category: str,
-    on_no_subject: OnNoSubject,
-    mask: Path | None,
-    format: str | None,
-    color: str | None,
-) -> None:
+def remove(color: str | None, **given: Any) -> None:
     """Remove the background of images.
 
     INPUTS are files, or directories, which are searched for images. Without --color the result is transparent:
@@ -217,94 +94,81 @@ def remove(
     """
     if color is not None:
         check_color("color", color)  # before the first picture, as above
-    jobs = batch.plan(inputs, output, format=format, alpha=color is None, overwrite=overwrite)
-    asked = {"object_to_keep": keep, "on_no_subject": on_no_subject, "mask": _matte(mask, jobs)}
-    editor = _editor(device, model, text_model, keep, category)
-    _run(jobs, lambda photo: replace(photo, pixels=editor.remove_background(photo.pixels, color, **asked)))
+    query = taken(SubjectQuery, given)
+    run = Run(**given)
+    jobs, editor = run.jobs(alpha=color is None), run.editor(query)
+    asked = asdict(query) | {"details": True}
+    run.do(jobs, lambda photo, mask: editor.remove_background(photo, color, mask=mask, **asked))
 
 
 @main.command()
-@_pictures
-@_subject
-def mask(
-    inputs: Sequence[Path],
-    output: Path,
-    overwrite: bool,
-    model: str,
-    text_model: str | None,
-    device: str,
-    keep: str | None,
-    category: str,
-    on_no_subject: OnNoSubject,
-) -> None:
+@options.pictures
+@options.subject
+def mask(**given: Any) -> None:
     """Write the mask of the subject as a PNG.
 
     INPUTS are files, or directories, which are searched for images. Masks are 8-bit grey, white is the subject.
     """
-    jobs = batch.plan(inputs, output, format="PNG", overwrite=overwrite)
-    editor = _editor(device, model, text_model, keep, category)
-
-    def work(photo: Photo) -> Photo:
-        matte = editor.segment(photo.pixels, object_to_keep=keep, on_no_subject=on_no_subject)
-        return Photo(np.rint(matte * 255).astype(np.uint8))
-
-    _run(jobs, work)
+    query = taken(SubjectQuery, given)
+    run = Run(**given, format="PNG")
+    jobs, editor = run.jobs(), run.editor(query)
+    asked = asdict(query) | {"details": True}
+    run.do(jobs, lambda photo, _mask: editor.segment(photo, **asked))
 
 
 @main.command()
-@_pictures
-@_mask
-@click.option("--request", type=_FILE, required=True, help="JSON: Claid's body, or PhotoRoom's fields by dotted name.")
+@options.pictures
+@options.masks
+@click.option(
+    "--request", type=options.FILE, required=True, help="JSON: Claid's body, or PhotoRoom's fields by dotted name."
+)
 @click.option("--dialect", type=click.Choice(["photoroom", "claid"]), help="Of the request; recognised by default.")
-def edit(
-    inputs: Sequence[Path],
-    output: Path,
-    overwrite: bool,
-    model: str,
-    text_model: str | None,
-    device: str,
-    mask: Path | None,
-    request: Path,
-    dialect: str | None,
-) -> None:
+def edit(request: Path, dialect: str | None, **given: Any) -> None:
     """Apply a PhotoRoom or Claid request to images.
 
     INPUTS are files, or directories, which are searched for images. A URL in the request is not looked at. EXIF is
     left out and colours become sRGB, as those APIs answer.
     """
-    from . import dialects, execute
+    from . import dialects, edits
 
     asked = dialects.read(_json(request), dialect)
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
-    edit = execute.check(asked.edit, model, text_model)  # before the first picture, as above
-    jobs = batch.plan(inputs, output, format=edit.format, overwrite=overwrite)
-    matte = _matte(mask, jobs)
-    editor = _editor(device, execute.model_for(edit, model), text_model)
-
-    def work(photo: Photo) -> Photo:
-        return execute.develop(editor, execute.prepare(photo, edit), edit, mask=matte)
-
-    _run(jobs, work, quality=execute.quality_of(edit))
+    run = Run(**given, jpeg_quality=edits.jpeg_quality(asked.edit), format=asked.edit.format)
+    edit = edits.check(asked.edit, run.model, run.text_model)  # before the first picture, as above
+    jobs = run.jobs()
+    editor = make_editor(run.device, edits.model_for(edit, run.model), run.text_model)
+    run.do(jobs, lambda photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True))
 
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--keys", type=_FILE, help="A file of API keys, one on each line.")
+@click.option("--keys", type=options.FILE, help="A file of API keys, one on each line.")
 @click.option("--no-keys", is_flag=True, help="Ask for no key; only on a loopback host.")
-@click.option("--device", "devices", multiple=True, default=["auto"], help="May be given several times.")
-@_models
+@click.option(
+    "--device", "devices", multiple=True, type=options.Device(), default=["auto"], show_default=True,
+    help="May be given several times, such as cuda:0 and cuda:1.",
+)  # fmt: skip
+@options.models
 @click.option(
     "--remote-host", "remote_hosts", multiple=True, help="Fetch pictures by URL from this host; several times."
 )
-@click.option("--max-megabytes", type=float, default=30, show_default=True, help="Of a request.")
-@click.option("--max-megapixels", type=float, default=50, show_default=True, help="Of a picture, and of a result.")
-@click.option("--max-waiting", type=int, default=64, show_default=True, help="Requests; more are refused with 429.")
-@click.option("--max-batch", type=int, default=8, show_default=True, help="Pictures that go to the model together.")
-@click.option("--upload-seconds", type=float, default=60, show_default=True, help="For a request to arrive.")
-@click.option("--work-seconds", type=float, default=60, show_default=True, help="From then to the answer.")
-@click.option("--store-megabytes", type=float, default=1000, show_default=True, help="Of results kept for tmp_url.")
+@click.option("--max-megabytes", type=float, default=30, show_default=True, help="At most, of a request.")
+@click.option(
+    "--max-megapixels", type=float, default=50, show_default=True, help="At most, of a picture and of a result."
+)
+@click.option(
+    "--max-waiting", type=int, default=64, show_default=True, help="Requests at most; more are refused with 429."
+)
+@click.option(
+    "--max-batch", type=int, default=8, show_default=True, help="Requests at most that go to an editor together."
+)
+@click.option("--upload-seconds", type=float, default=60, show_default=True, help="At most, for a request to arrive.")
+@click.option("--work-seconds", type=float, default=60, show_default=True, help="At most, from then to the answer.")
+@click.option(
+    "--store-megabytes", type=float, default=1000, show_default=True, help="At most, of results kept for tmp_url."
+)
 @click.option("--store-hours", type=float, default=24, show_default=True, help="How long they are kept.")
 @click.option("--level", "levels", type=(str, float), multiple=True, help="Radius of a blur level of Claid's.")
 def serve(
@@ -363,7 +227,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 @models.command()
 @click.argument("name")
-@_offline
+@options.offline
 def fetch(name: str) -> None:
     """Download NAME, and say where it is.
 
@@ -398,7 +262,7 @@ def doctor(ctx: click.Context) -> None:
     from . import backends, segmentation
 
     click.echo(f"gpublur {__version__}, Python {platform.python_version()}, {platform.platform()}")
-    click.echo(f"{usable_cpus()} CPU threads\n")
+    click.echo(f"{batch.usable_cpus()} CPU threads\n")
     cupy = next((name for name in CUPY if _version(name) != _MISSING), "cupy")
     _table([("package", "version"), *((name, _version(name)) for name in (*PACKAGES, cupy))])
     click.echo()
@@ -414,35 +278,35 @@ def doctor(ctx: click.Context) -> None:
 
 
 @main.command()
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@_models
+@options.device
+@options.models
 def warmup(device: str, model: str, text_model: str | None) -> None:
     """Load the model and compile all code ahead.
 
     The first photo then waits for neither. What was compiled is kept: in an image, run this as the last step that
     may write.
     """
-    _editor(device, model, text_model).warmup()
+    make_editor(device, model, text_model).warmup()
 
 
 @main.command()
-@_output
-@_overwrite
+@options.output
+@options.overwrite
 @click.option("--size", type=click.FloatRange(0.01, 200), help="Megapixels to enlarge it to; 0.66 by default.")
 def demo(output: Path, overwrite: bool, size: float | None) -> None:
     """Write a photo to try the commands on.
 
     Two otters (CC0, see NOTICE).
     """
-    format = codec.format_of(output)
-    codec.written(format, alpha=False)
+    format = image_io.format_of(output)
+    image_io.written(format, alpha=False)
     batch.check_destinations([output], overwrite=overwrite)
-    batch.save(output, codec.encode(_demo_photo(size), format))
+    image_io.write_file(output, image_io.encode(_demo_photo(size), format))
 
 
 @main.command()
-@click.argument("photo", required=False, type=_FILE)
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.argument("photo", required=False, type=options.FILE)
+@options.device
 @click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
 @click.option(
     "--size", type=click.FloatRange(0.01, 200), default=12, show_default=True, help="Megapixels without PHOTO."
@@ -450,8 +314,8 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
 @click.option(
     "--seconds", type=click.FloatRange(0, 3600), default=100, show_default=True, help="About, for everything."
 )
-@click.option("--json", "written", type=_FILE, help="Write the figures here.")
-@click.option("--plot", "plotted", type=_FILE, help="Draw throughput against radius here (.png, .svg, .pdf).")
+@click.option("--json", "written", type=options.FILE, help="Write the figures here.")
+@click.option("--plot", "plotted", type=options.FILE, help="Draw throughput against radius here (.png, .svg, .pdf).")
 def bench(
     photo: Path | None, device: str, model: str, size: float, seconds: float, written: Path | None, plotted: Path | None
 ) -> None:
@@ -470,16 +334,16 @@ def bench(
             raise click.ClickException(
                 f"--plot needs matplotlib, which cannot be imported ({error}): {install('bench')}"
             ) from error
-    picture = _demo_photo(size) if photo is None else codec.decode(photo)
-    if picture.format not in codec.WRITTEN:
-        picture.format = codec.fitting(None, alpha=False)
-    result = benchmark.run(picture, _editor(device, model, None), seconds)
+    picture = _demo_photo(size) if photo is None else image_io.decode(photo)
+    if picture.format not in image_io.WRITTEN:
+        picture.format = image_io.fitting(None, alpha=False)
+    result = benchmark.run(picture, make_editor(device, model, None), seconds)
     about = result["machine"]
     click.echo(f"{about['name']}, {about['threads']} CPU threads; {result['megapixels']:.3g} MP; ", nl=False)
     click.echo(f"a copy reads and writes {result['copy_bytes_per_second'] / 1e9:.1f} GB/s\n")
     _table(list(benchmark.table(result)))
     if written:
-        batch.save(written, json.dumps(result, indent=1).encode())
+        image_io.write_file(written, json.dumps(result, indent=1).encode())
     if plotted:
         benchmark.plot(result, plotted)
 
@@ -488,41 +352,12 @@ def _demo_photo(megapixels: float | None) -> Photo:
     """Return the photo that the package holds, enlarged to so many megapixels."""
     from .demo import PHOTO
 
-    photo = codec.decode(PHOTO)
+    photo = image_io.decode(PHOTO)
     if megapixels is not None:
         from .bench import enlarged
 
         return replace(photo, pixels=enlarged(photo.pixels.astype(np.uint8), megapixels))
     return photo
-
-
-def _editor(device: str, model: str, text_model: str | None, keep: str | None = None, category: str = "general") -> Any:
-    from . import execute, segmentation
-    from .edit import Edit, Subject
-    from .editor import Editor
-
-    model = execute.model_for(Edit(subject=Subject(category, keep)), model)
-    segmentation.check_words("--keep", keep, model, text_model)  # before the first picture
-    return Editor(device=device, model=model, text_model=text_model)
-
-
-def _forbid_network(value: bool) -> None:
-    if value:
-        os.environ["GPUBLUR_OFFLINE"] = "1"
-
-
-def _matte(path: Path | None, jobs: Sequence[Job]) -> Any:
-    """Return the mask file as a matte (H, W): its alpha channel where that says something, else its brightness."""
-    if path is None:
-        return None
-    if len(jobs) != 1:
-        raise InvalidArgument(f"--mask {path}: goes with a single input, not with {len(jobs)}")
-    pixels = codec.decode(path).pixels
-    matte = pixels / np.float32(max_value(pixels.dtype))
-    if matte.ndim == 2:
-        return matte
-    cut_out = matte.shape[2] == 4 and matte[..., 3].min() < 1
-    return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
 
 
 def _millions(name: str, value: float) -> int:
@@ -538,26 +373,16 @@ def _json(path: Path) -> Any:
         raise InvalidArgument(f"--request {path}: is not JSON: {error}") from error
 
 
-def _run(jobs: Sequence[Job], work: Callable[[Photo], Photo], *, quality: int = codec.QUALITY) -> None:
-    """Do the jobs, with a progress bar where there are several, and end with the list of what failed."""
-    hidden = len(jobs) == 1
-    with click.progressbar(length=len(jobs), file=sys.stderr, hidden=hidden) as bar:
-        failures = batch.run(jobs, work, quality=quality, progress=lambda _count: bar.update(1))
-    if failures:
-        lines = "".join(f"\n  {source}: {reason}" for source, reason in failures)
-        raise click.ClickException(f"{len(failures)} of {len(jobs)} pictures failed:{lines}")
-
-
 def _kernels() -> list[tuple[str, str]]:
-    from .backends import module
+    from .backends.cuda import loader
 
-    built, sources = module.manifest(), module.sources()
-    to_compile = ", ".join(name for name in sources if module.origin(name) == "nvrtc")
+    built, sources = loader.manifest(), loader.sources()
+    to_compile = ", ".join(name for name in sources if loader.origin(name) == "nvrtc")
     fatbins = f"nvcc {built['nvcc']} for sm_{', '.join(map(str, built['archs']))}" if built else "none"
     if to_compile:
         fatbins += f"; NVRTC compiles {to_compile} at first use"
-    version, fault = module.nvrtc()
-    return [("sources", f"{len(sources)} in {module.folder()}"), ("fatbins", fatbins), ("NVRTC", version or fault)]
+    version, fault = loader.nvrtc()
+    return [("sources", f"{len(sources)} in {loader.folder()}"), ("fatbins", fatbins), ("NVRTC", version or fault)]
 
 
 def _version(package: str) -> str:

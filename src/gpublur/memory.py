@@ -43,8 +43,15 @@ class Memory:
         """Return an array of any library as one of this kind: over the same memory if it lies on the same device."""
         return np.asarray(array)
 
+    def to_host(self, array: Any) -> Any:
+        """Return an array of this kind as NumPy's; from a GPU a copy, complete when this returns."""
+        return np.asarray(array)
+
     def cast(self, array: Any, dtype: str) -> Any:
         return array.astype(dtype, copy=False)
+
+    def copy(self, array: Any) -> Any:
+        return array.copy()
 
     def contiguous(self, array: Any) -> Any:
         """Return an array in C order, aligned and in this machine's byte order; a copy only where it is not."""
@@ -84,6 +91,9 @@ class CupyMemory(Memory):
             array.record_stream(sys.modules["torch"].cuda.ExternalStream(self.stream()))
         return array if isinstance(array, self.cupy.ndarray) else self.cupy.from_dlpack(array)
 
+    def to_host(self, array: Any) -> Any:
+        return self.cupy.asnumpy(array)
+
     def contiguous(self, array: Any) -> Any:
         return self.cupy.ascontiguousarray(array)
 
@@ -120,8 +130,14 @@ class TorchMemory(Memory):
         tensor = array if isinstance(array, self.torch.Tensor) else self.torch.from_dlpack(array)
         return tensor.detach().to(self.where)
 
+    def to_host(self, array: Any) -> Any:
+        return array.cpu().numpy()
+
     def cast(self, array: Any, dtype: str) -> Any:
         return array.to(getattr(self.torch, dtype))
+
+    def copy(self, array: Any) -> Any:
+        return array.clone()
 
     def contiguous(self, array: Any) -> Any:
         return array.contiguous()
@@ -144,3 +160,8 @@ def gpu_memory(value: Any) -> Memory | None:
     if cupy is not None and isinstance(value, cupy.ndarray):
         return CupyMemory(cupy, value.device.id)
     return None
+
+
+def memory_of(array: Any) -> Memory:
+    """Return where an array lies."""
+    return gpu_memory(array) or HOST

@@ -13,7 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .edit import MAX_RADIUS, BlurSpec, InvalidArgument
+from .checks import MAX_RADIUS
+from .errors import InvalidArgument
+from .types import BlurSpec
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -24,24 +26,6 @@ DISK_RATIO = {"high": 24.0, "fast": 13.5}  # least R / factor; at 12 a night str
 MAX_FACTOR = 16  # coarser grids save nothing any more
 SUPPORT = 5.0  # of the gaussian, in sigma: 6e-7 of its weight lies outside; 4 costs 0.3 LSB beside boosted highlights
 BORDER = 2  # low-res cells that the upsampling reads beyond the frame
-
-MATTE_SAMPLES = 512  # samples of the photo along its longer side, for guided filter and colour fields
-WINDOW = 7  # radius of the windows that are fitted, in samples: the reach within which a coarse mask finds the edge
-MEAN = 4  # radius of the windows over which the fits are averaged
-EPSILON = 2e-3  # of the fit, in display values squared: edges below its root, noise, JPEG blocks are smoothed over
-FLAT = 1e-6  # variance of the mask under which a window lies wholly on one side
-AROUND = 2  # samples to either side, diagonally, where the mask is asked as well how sure it is
-UNSURE = 0.05  # weight of a sample at the mask's own edge; 1 leaves its errors in the fit
-EXPLAINED = 0.6  # share of the mask's variance from which a fit is stretched to hold 0 and 1
-DOUBT = 0.01  # unexplained variance that halves a window's weight in the average
-STRETCH = 0.15  # alpha this near 0 or 1 becomes 0 or 1: a window with both sides in it leaves a glow on either
-CERTAIN = (0.7, 0.95)  # a mask above these, all around, is held to be subject, increasingly and wholly
-CELL = 4  # samples along the side of a cell of the colour fields
-SOLID = 0.05  # a sample this far below alpha 1 tells nothing of the subject's own colour
-TRACE = 1e-3  # weight of alpha's fourth power in that colour, which decides where nothing is solid
-BACKGROUND_BELOW = 0.03  # more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
-FILL_BELOW = 1 / 32  # (3): blurred weight under which the colour field fills in
-FIELD_BELOW = 1 / 4  # the same for a cell of the colour fields and its coarser level
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,37 +72,6 @@ class Plan:
     def grid(self) -> tuple[int, int]:
         """Rows and columns of cells that cover the frame; the last of each may be partial."""
         return -(-self.height // self.factor), -(-self.width // self.factor)
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Samples of a picture, at most MATTE_SAMPLES a side: sample (i, j) is pixel (top + i * step, left + j * step)."""
-
-    step: int
-    top: int
-    left: int
-    rows: int
-    columns: int
-
-    def place(self, cell: int = 1) -> Floats:
-        """Return (4,) p: a sample's, or a cell of ``cell`` samples', column = p[0] x + p[1] and row = p[2] y + p[3]."""
-        maps = []
-        for first in (self.left, self.top):
-            maps += [1 / (self.step * cell), (0.5 - first / self.step) / cell - 0.5]
-        return np.array(maps, np.float32)
-
-
-def sampling(height: int, width: int) -> Sampling:
-    """Return where a picture of ``height`` x ``width`` pixels is sampled."""
-    step = -(-max(height, width) // MATTE_SAMPLES)
-    top, left = (min(step // 2, n // 2) for n in (height, width))
-    return Sampling(step, top, left, len(range(top, height, step)), len(range(left, width, step)))
-
-
-def mask_place(mask: tuple[int, int], size: tuple[int, int]) -> Floats:
-    """Return the map from pixels to a mask stretched over the picture, as `Sampling.place` does; both are (h, w)."""
-    down, across = (m / n for m, n in zip(mask, size, strict=True))
-    return np.array([across, 0.5 * across - 0.5, down, 0.5 * down - 0.5], np.float32)
 
 
 @lru_cache(maxsize=64)
@@ -260,24 +213,7 @@ def catmull_rom(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.hstack([-(t**3) + 2 * t**2 - t, 3 * t**3 - 5 * t**2 + 2, -3 * t**3 + 4 * t**2 + t, t**3 - t**2]) / 2
 
 
-@lru_cache(maxsize=8)
-def decode_table(levels: int, linear: bool) -> Floats:
-    """Return the light of each of ``levels`` equally spaced display values in [0, 1]."""
-    v = np.linspace(0, 1, levels)
-    return (decode(v) if linear else v).astype(np.float32)
-
-
-def decode(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the linear light of display values in [0, 1] (sRGB's EOTF, IEC 61966-2-1)."""
-    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
-
-
 @lru_cache(maxsize=64)
 def boost_table(highlights: float) -> Floats:
     """Return (3)'s boost 2^(10 h t) for 4097 equally spaced t in [0, 1], to be interpolated; one value where h is 0."""
     return (2.0 ** (10 * highlights * np.linspace(0, 1, 4097 if highlights else 1))).astype(np.float32)
-
-
-# The sRGB encoder above its linear part, as a polynomial in x^(1/4): Chebyshev interpolation of
-# 1.055 x^(1/2.4) - 0.055 on [0.0031308, 1], largest error 2.2e-6 (test_optics.py).
-ENCODE = np.array([-0.05973901, 0.14195826, 1.35457265, -0.82528002, 0.62100228, -0.29424764, 0.06173431], np.float32)

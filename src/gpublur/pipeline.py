@@ -1,188 +1,278 @@
-"""Many pictures at once: while one is decoded, others are blurred and encoded, and never more of them than fit."""
+"""One picture, and the only place that knows the order of things.
+
+mask -> matte -> blur | cut out | fill -> crop, paint behind, resize
+
+A step takes values and returns values. It works where its picture lies after `on_device`, by the operations of a
+`Backend`, and its result goes back to where the caller's picture lies.
+"""
 
 from __future__ import annotations
 
-import os
-import traceback
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import backends, codec
-from .edit import DeviceUnavailable, InvalidArgument, ModelUnavailable, number
+from . import geometry, image_io, optics
+from .arrays import Picture
+from .backends import Device
+from .backends.base import Array, Backend, Matte, Source
+from .checks import Paint
+from .color import decode, max_value
+from .errors import PictureTooLarge
+from .geometry import Frame
+from .matting import apply_empty_mask_policy
+from .memory import Memory
+from .types import BlurSpec, Edit, MaskInfo, OnNoSubject, SubjectQuery, mask_infos
 
-ENDS_ALL = (DeviceUnavailable, ModelUnavailable)  # no other picture would be spared
 
-
-class Outcome(NamedTuple):
-    """What became of one item.
+class Mask(NamedTuple):
+    """What is known of the subject of a picture, or of each picture of a batch.
 
     Attributes
     ----------
-    source
-        The item as it was given.
-    value
-        What the work made of it (`process`: the bytes of the new file); None where it failed.
-    error : Exception, optional
-        Why it failed.
+    values : array (h, w) or (n, h, w)
+        uint8, or float32 in [0, 1], of any resolution.
+    refine : bool
+        Whether it is fitted to the photo's edges.
+    on_no_subject : {"blur_all", "keep", "error"}
+        What becomes of a picture of which the fit leaves nothing.
+    infos : tuple of MaskInfo
+        Of each picture; empty where nobody asked.
     """
 
-    source: Any
-    value: Any
-    error: Exception | None
+    values: Array
+    refine: bool = False
+    on_no_subject: OnNoSubject = "blur_all"
+    infos: tuple[MaskInfo, ...] = ()
 
 
-def process(
-    sources: Iterable[Path | str | bytes],
-    work: Callable[[Any], Any],
-    *,
-    format: str | None = None,
-    quality: int = codec.QUALITY,
-    workers: int | None = None,
-    queue: int | None = None,
-    ordered: bool = True,
-    progress: Callable[[int], None] | None = None,
-) -> Iterator[Outcome]:
-    """Decode pictures, work on their pixels and encode the results, several pictures at a time.
-
-    Each of ``workers`` threads takes one picture from its bytes to its result, so that reading, decoding, the model,
-    the blur and encoding of different pictures overlap. The first picture goes alone: it loads the model and compiles
-    what the others share. Sources are taken, and results made, only as results are asked for: at most
-    ``workers + queue`` pictures are in memory, however many there are and however slow the caller is.
+def run(
+    device: Device, picture: Picture, query: SubjectQuery, segmenter: Any, given: Array | None,
+    step: Callable[..., Array], *settings: Any,
+) -> tuple[Array, tuple[MaskInfo, ...]]:  # fmt: skip
+    """Take a picture to the device, find its subject, do a step, and bring the result back.
 
     Parameters
     ----------
-    sources : iterable of path or bytes
-        Files, or their contents; may be endless.
-    work : callable
-        From pixels to pixels, in several threads at once: an Editor's ``blur_background``, a lambda with options, ...
-        Pixels are (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
-    format : str, optional
-        One of `gpublur.codec.WRITTEN`, in any case; by default each picture's own, or PNG where that cannot hold the
-        result.
-    quality : int
-        1 to 100, of JPEG, WebP and AVIF.
-    workers : int, optional
-        1 to 1024 threads; by default one for each CPU that this process may use.
-    queue : int, optional
-        0 to 65536 finished pictures that may wait for the caller; by default as many as there are workers.
-    ordered : bool
-        Give results in the order of the sources; False: as they are finished.
-    progress : callable, optional
-        Called in the caller's thread with the number of results so far, before each is given.
+    segmenter : Segmenter or None
+        The loaded model; None where a mask is given.
+    given : array (h, w) or (n, h, w), optional
+        A ready mask.
+    step : callable
+        `blur`, `remove` or `segment`; called with the backend, the picture, its `Mask` and the ``settings``.
 
-    Yields
-    ------
-    Outcome
-        ``source``, and ``value``: the bytes of the result, or ``error``: why this picture failed. One that fails does
-        not stop the others.
+    Returns
+    -------
+    result, infos
+    """
+    with on_device(device, picture) as here:
+        mask = find_mask(device.backend, here, query, segmenter, given)
+        return device.backend.to_input_device(step(device.backend, here, mask, *settings), picture), mask.infos
+
+
+@contextmanager
+def on_device(device: Device, picture: Picture) -> Iterator[Picture]:
+    """Give the picture where the device works, and the caller its turn there."""
+    with device.backend.device_context(picture, device.ordinal):
+        yield device.backend.to_device(picture)
+
+
+def find_mask(backend: Backend, picture: Picture, query: SubjectQuery, segmenter: Any, given: Array | None) -> Mask:
+    """Return the given mask of a picture, or what the model finds."""
+    values = given
+    if given is None:
+        values = segmenter.find(picture, backend.shrink, query.prompt, query.negative_prompt)
+    infos = tuple(mask_infos(values)) if query.details else ()
+    refine = given is None if query.refine == "auto" else query.refine
+    return Mask(apply_empty_mask_policy(values, query.on_no_subject), refine, query.on_no_subject, infos)
+
+
+def fit_matte(backend: Backend, source: Source, mask: Mask) -> Matte:
+    """Return the matte: the mask at the photo's resolution, fitted to its edges where that was asked for."""
+    matte = backend.matte(source, mask.values, mask.refine)
+    if mask.on_no_subject == "blur_all":
+        return matte
+    # Fitted or scaled to the photo, little may be left of a mask that found something.
+    alpha = apply_empty_mask_policy(backend.alpha(source, matte), mask.on_no_subject)
+    return backend.matte(source, alpha, False)
+
+
+# --- Steps ---
+
+
+def segment(backend: Backend, picture: Picture, mask: Mask) -> Array:
+    """Return the matte at every pixel, float32 (H, W) in [0, 1]."""
+    source = backend.decode(picture, True)
+    return backend.alpha(source, fit_matte(backend, source, mask))
+
+
+def blur(backend: Backend, picture: Picture, mask: Mask | None, spec: BlurSpec) -> Array:
+    """Return the picture with its background blurred; without a mask all of it."""
+    plan = optics.plan(spec, *picture.size)
+    source = backend.decode(picture, spec.linear_light)
+    matte = backend.matte(source, None, False) if mask is None else fit_matte(backend, source, mask)
+    curve = backend.highlight_curve(spec)
+    out = backend.empty(picture, picture.channels)
+    frames = backend.frames(plan, source)
+    for band in backend.bands(plan, source):
+        backend.decimate(source, matte, curve, plan, frames, band)
+        if isinstance(plan.aperture, optics.Taps):
+            backend.separable(plan.aperture, plan, frames, band)
+        else:
+            backend.spans(plan.aperture, plan, frames, band)
+        backend.composite(source, matte, plan, frames, spec.linear_light, out, band)
+    return out
+
+
+def remove(backend: Backend, picture: Picture, mask: Mask, color: tuple[float, float, float] | None) -> Array:
+    """Return the subject cut out, or over a colour: display-referred (r, g, b) in [0, 1]."""
+    picture = picture.coloured()
+    source = backend.decode(picture, True)
+    matte = fit_matte(backend, source, mask)
+    if color is None:
+        out = backend.empty(picture, 4)
+        backend.cutout(source, matte, out)
+        return out
+    if picture.channels == 4:  # what was transparent shows the colour: its opacity joins the matte
+        alpha, picture = backend.alpha(source, matte, opacity=True), picture.opaque()
+        source = backend.decode(picture, True)
+        matte = backend.matte(source, alpha, False)
+    out = backend.empty(picture, 3)
+    backend.fill(source, matte, decode(np.array(color)).astype(np.float32), out)
+    return out
+
+
+# --- An Edit ---
+
+
+def apply_edit(
+    device: Device, picture: Picture, edit: Edit, segmenter: Any, given: Array | None = None, *,
+    details: bool = False, max_pixels: int = image_io.MAX_PIXELS,
+) -> tuple[Array, MaskInfo | None]:  # fmt: skip
+    """Do everything that a checked `Edit` asks of one picture, with one matte for everything.
+
+    Blur, cut-out and crop are done where the picture lies. What is left then, painting behind it and resizing, is done
+    in this machine's memory, see `finish`.
+
+    Parameters
+    ----------
+    segmenter : Segmenter or None
+        None where none is needed, see `needs_model`.
+    given : array (h, w), optional
+        A ready mask.
+    max_pixels : int
+        Larger results are refused before they are made.
+
+    Returns
+    -------
+    result, info
+        The info is None where nobody asked, or no model was asked.
+    """
+    backend = device.backend
+    with on_device(device, picture) as here:
+        mask = whole_mask(backend, here, edit, segmenter, given, details)
+        region, frame = placed(here.size, edit, mask, max_pixels)
+        cut_out_before = given is None and segmenter is None  # its own transparency is the matte
+        if mask is not None and edit.remove and not cut_out_before:
+            done = here.like(remove(backend, here, mask, opaque_color(edit)))
+        elif mask is not None and edit.blur is not None:
+            linear = edit.focus == "linear"
+            done = (
+                blur_with_linear_focus(backend, here, mask, edit.blur)
+                if linear
+                else here.like(blur(backend, here, mask, edit.blur))
+            )
+        else:
+            done = here.copy()
+        done = done.cropped(*region)
+        info = mask.infos[0] if mask is not None and mask.infos else None
+        if frame == Frame(done.size, done.size) and (edit.color is None or done.channels < 4):
+            return done.moved(picture.memory).released(), info
+        return finish(done, frame, edit.color, picture.memory), info
+
+
+def needs_model(picture: Picture, edit: Edit) -> bool:
+    """Return whether an edit of a picture without a given mask asks a model for the subject."""
+    return needs_mask(edit) and not has_own_matte(picture, edit)
+
+
+def needs_mask(edit: Edit) -> bool:
+    return edit.remove or edit.blur is not None or edit.clip
+
+
+def has_own_matte(picture: Picture, edit: Edit) -> bool:
+    """Return whether the picture's own transparency is the matte; on a GPU this waits for it."""
+    if not edit.subject.use_alpha or picture.channels < 4:
+        return False
+    return bool(picture.alpha().min() < max_value(picture.dtype))
+
+
+def whole_mask(
+    backend: Backend, picture: Picture, edit: Edit, segmenter: Any, given: Array | None, details: bool
+) -> Mask | None:
+    """Return the matte of an edit as a mask of the picture's size, whose values are needed more than once."""
+    if not needs_mask(edit):
+        return None
+    if given is None and segmenter is None:
+        return Mask(picture.memory.cast(picture.alpha(), "float32") / max_value(picture.dtype))
+    subject, asked = edit.subject, details and given is None
+    query = SubjectQuery(subject.prompt, subject.negative_prompt, edit.on_no_subject, details=asked)
+    mask = find_mask(backend, picture, query, segmenter, given)
+    return Mask(segment(backend, picture, mask), infos=mask.infos)
+
+
+def placed(size: tuple[int, int], edit: Edit, mask: Mask | None, max_pixels: int) -> tuple[tuple[slice, slice], Frame]:
+    """Return the region of a picture (height, width) that an edit keeps, and how that is drawn.
 
     Raises
     ------
-    InvalidArgument
-        Arguments out of range, at once.
-    DeviceUnavailable, ModelUnavailable
-        While results are taken: these end the run, for no other picture would be spared.
-
-    Examples
-    --------
-    >>> import gpublur
-    >>> photo = codec.encode(codec.Photo(np.zeros((40, 60, 3), np.uint8)))
-    >>> for source, data, error in gpublur.process([photo, b"nothing"], gpublur.gaussian_blur, format="WEBP"):
-    ...     print(error or codec.decode(data).format)
-    WEBP
-    picture: is not a picture that can be read (JPEG, PNG, WEBP, TIFF, AVIF, BMP, GIF)
+    NoSubject
+        Nothing would be left.
+    PictureTooLarge
+        The result has more than ``max_pixels``.
     """
-    if format is not None:
-        format = codec.written(format, alpha=False)
-    number("quality", quality, 1, 100)
-
-    def one(source: Path | str | bytes) -> bytes:
-        photo = codec.decode(Path(source) if isinstance(source, str) else source)
-        photo.pixels = work(photo.pixels)
-        if not isinstance(photo.pixels, np.ndarray):
-            raise InvalidArgument(f"work returned a {type(photo.pixels).__name__}, not an array of pixels")
-        return codec.encode(photo, format or codec.fitting(photo.format, alpha=photo.alpha), quality=quality)
-
-    return overlap(sources, one, workers=workers, queue=queue, ordered=ordered, progress=progress)
-
-
-def overlap(
-    items: Iterable[Any],
-    work: Callable[[Any], Any],
-    *,
-    workers: int | None = None,
-    queue: int | None = None,
-    ordered: bool = True,
-    progress: Callable[[int], None] | None = None,
-) -> Iterator[Outcome]:
-    """Do ``work`` on items in threads, the first item alone; see `process`."""
-    if workers is None:
-        workers = usable_cpus()
-    workers = whole("workers", workers, 1, 1024)
-    queue = workers if queue is None else whole("queue", queue, 0, 65536)
-
-    def one(item: Any) -> Outcome:
-        try:
-            return Outcome(item, work(item), None)
-        except ENDS_ALL:
-            raise
-        except Exception as error:
-            traceback.clear_frames(error.__traceback__)  # they hold the picture, for as long as the error is kept
-            return Outcome(item, None, error)
-
-    return _counted(_overlapped(iter(items), one, workers, workers + queue, ordered), progress)
+    region = slice(0, size[0]), slice(0, size[1])
+    if mask is not None and (edit.remove or edit.clip):
+        subject = geometry.bounds(mask.values)
+        region = subject if edit.clip else region
+    kept = region[0].stop - region[0].start, region[1].stop - region[1].start
+    frame = geometry.frame(kept, size, edit.resize) if edit.resize else Frame(kept, kept)
+    for height, width in frame:
+        if height * width > max_pixels:
+            limit = f"the limit of {max_pixels / 1e6:g} million"
+            raise PictureTooLarge(f"{edit.resize} makes {width} x {height} pixels, more than {limit}")
+    return region, frame
 
 
-def _overlapped(
-    items: Iterator[Any], one: Callable[[Any], Outcome], workers: int, most: int, ordered: bool
-) -> Generator[Outcome, None, None]:
-    yield from map(one, islice(items, 1))
-    pending: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(workers, "gpublur", backends.share, (workers,)) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(one, item))
-                if len(pending) == most:
-                    yield _next(pending, ordered)
-            while pending:
-                yield _next(pending, ordered)
-        finally:  # also where the caller takes no more
-            for future in pending:
-                future.cancel()
+def opaque_color(edit: Edit) -> tuple[float, float, float] | None:
+    """Return what a removed background becomes, display-referred in [0, 1]; None: transparent, at first."""
+    if edit.color is None or edit.color[3] < 255:
+        return None
+    red, green, blue = (value / 255 for value in edit.color[:3])
+    return red, green, blue
 
 
-def _next(pending: deque[Future[Outcome]], ordered: bool) -> Outcome:
-    """Take the first result of those that are made, waiting for one."""
-    if ordered:
-        return pending.popleft().result()
-    wait(pending, return_when=FIRST_COMPLETED)
-    done = next(future for future in pending if future.done())
-    pending.remove(done)
-    return done.result()
+def blur_with_linear_focus(backend: Backend, picture: Picture, mask: Mask, spec: BlurSpec) -> Picture:
+    """Return the picture with a blur whose radius falls linearly as the matte rises."""
+    # A blur of its own radius for each pixel costs too much. Between none, half and all of the radius, the results
+    # are mixed: in soft edges, which are narrow, nobody sees the difference.
+    half = replace(spec, radius=optics.fraction(spec.radius, *picture.size) / 2)
+    steps = [picture, *(picture.like(blur(backend, picture, mask, one)) for one in (half, spec))]
+    first, second, third = (step.on_host().interleaved() for step in steps)
+    return Picture.of(geometry.ramp((first, second, third), picture.memory.to_host(mask.values)), picture.planar)
 
 
-def _counted(outcomes: Generator[Outcome, None, None], progress: Callable[[int], None] | None) -> Iterator[Outcome]:
-    with closing(outcomes):  # a generator, whose threads end with it
-        for count, outcome in enumerate(outcomes, 1):
-            if progress is not None:
-                progress(count)
-            yield outcome
+def finish(picture: Picture, frame: Frame, color: Paint | None, memory: Memory) -> Array:
+    """Return the picture over a colour, resampled and on its canvas, in the caller's memory.
 
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def whole(name: str, value: Any, low: int, high: int) -> int:
-    """Return a whole number in [low, high]; else raise `InvalidArgument`."""
-    if number(name, value, low, high) != int(value):
-        raise InvalidArgument(f"{name}={value!r} is not a whole number from {low} to {high}")
-    return int(value)
+    This is done in this machine's memory, where a picture on a GPU is copied to once, and its result back. There is no
+    kernel for Lanczos' filter: of 12 MP it takes some 0.7 s of one CPU.
+    """
+    pixels = picture.on_host().interleaved()
+    if color is not None and pixels.shape[2] == 4:
+        pixels = geometry.paint_behind(pixels, color)
+    pixels = geometry.put(geometry.draw(pixels, frame.drawn), frame.canvas, color)
+    return Picture.of(pixels, picture.planar).moved(memory).released()

@@ -1,18 +1,21 @@
-"""Choose where the verbs run: an ordered list of backends, each with the reason why it cannot run here."""
+"""Choose where to work: an ordered list of backends, each with the reason why it cannot run here."""
 
 from __future__ import annotations
 
 import importlib
 import logging
+import re
 import sys
 from functools import cache
-from types import ModuleType
+from typing import Any, NamedTuple, cast
 
-from ..edit import DeviceUnavailable, choice
+from ..errors import DeviceUnavailable, InvalidArgument
+from .base import Backend
 
 log = logging.getLogger("gpublur")
 
-BACKENDS = ("cuda", "cpu")  # best first; each is a module of this package
+BACKENDS = ("cuda", "cpu")  # best first; each is a package in this one, whose `ops` is a `Backend`
+NUMBERED = re.compile(r"cuda:\d+", re.ASCII)
 
 
 def reasons() -> list[tuple[str, bool, str]]:
@@ -26,10 +29,10 @@ def reasons() -> list[tuple[str, bool, str]]:
     return found
 
 
-def load(name: str) -> tuple[ModuleType, str]:
+def load(name: str) -> tuple[Backend, str]:
     """Return a backend and what it runs on; raise `DeviceUnavailable` with the reason why it cannot."""
     try:
-        backend = importlib.import_module(f"{__name__}.{name}")
+        backend = cast(Backend, importlib.import_module(f"{__name__}.{name}.ops"))
         return backend, backend.describe()
     except DeviceUnavailable as error:
         raise DeviceUnavailable(f"device={name!r} cannot run here: {error}") from error
@@ -37,17 +40,61 @@ def load(name: str) -> tuple[ModuleType, str]:
         raise DeviceUnavailable(f"device={name!r} cannot run here: {type(error).__name__}: {error}") from error
 
 
-def choose(device: str) -> tuple[str, ModuleType]:
-    """Return the name and module of a backend: the one asked for, or for ``"auto"`` the best that can run.
+class Device(NamedTuple):
+    """Where to work.
+
+    Attributes
+    ----------
+    name : str
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    backend : Backend
+    ordinal : int, optional
+        Of the GPU; None: the current one, or wherever a picture lies.
+    """
+
+    name: str
+    backend: Backend
+    ordinal: int | None = None
+
+    @property
+    def model_device(self) -> str:
+        """Where the model runs, as torch names it."""
+        return self.backend.MODEL_DEVICE if self.ordinal is None else self.name
+
+
+def device_name(device: Any) -> str:
+    """Return what a caller gave as a device by its name: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Examples
+    --------
+    >>> device_name("cuda:1")
+    'cuda:1'
+    """
+    library = type(device).__module__.partition(".")[0]
+    name = f"cuda:{device.id}" if library == "cupy" else str(device) if library == "torch" else device
+    if isinstance(name, str) and (name in ("auto", *BACKENDS) or NUMBERED.fullmatch(name)):
+        return name
+    known = ", ".join(map(repr, ("auto", *BACKENDS)))
+    raise InvalidArgument(
+        f"device={device!r} is not one of {known}, one GPU of several such as 'cuda:1', or an object "
+        "of torch or CuPy that names one"
+    )
+
+
+def choose(device: Any) -> Device:
+    """Return the device that was asked for, or for ``"auto"`` the best that can run.
 
     Raises
     ------
+    InvalidArgument
+        It names no device, or a GPU that is not there.
     DeviceUnavailable
         Naming the reason, or for ``"auto"`` the reasons of all.
     """
-    choice("device", device, ("auto", *BACKENDS))
-    if device != "auto":
-        return device, load(device)[0]
+    name = device_name(device)
+    if name != "auto":
+        kind, _, number = name.partition(":")
+        return Device(name, load(kind)[0], int(number) if number else None)
     refused: list[str] = []
     for name in BACKENDS:
         try:
@@ -56,7 +103,7 @@ def choose(device: str) -> tuple[str, ModuleType]:
             refused.append(str(error))
         else:
             _log_once(f"device='auto' took {name} ({description})" + "".join(f"; {why}" for why in refused))
-            return name, backend
+            return Device(name, backend)
     raise DeviceUnavailable("no device can run here: " + "; ".join(refused))
 
 

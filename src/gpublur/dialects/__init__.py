@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from ..edit import InvalidArgument
+from ..errors import InvalidArgument
 from . import claid, photoroom
-from .words import BadRequest, Declined, Refusal, Request
+from .base import BadRequest, Declined, Refusal, Request
 
 __all__ = ["DIALECTS", "BadRequest", "Declined", "Refusal", "Request", "read"]
 

@@ -17,9 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from .. import edit
-from ..edit import BlurSpec, Edit, ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, Resize, Subject
-from .words import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
+from .. import checks
+from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported
+from ..types import BlurSpec, Edit, Resize, Subject
+from .base import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
 
 NAME = "claid"
 LEVELS = {"low": 0.01, "medium": 0.03, "high": 0.05}  # ours: Claid tells no numbers
@@ -102,9 +103,9 @@ class Background(Part):
 
 
 def side(value: Any) -> Any:
-    """Check a length as `edit.side` does, and bound it."""
+    """Check a length as `checks.side` does, and bound it."""
     try:
-        length = edit.side("length", value)
+        length = checks.side("length", value)
     except InvalidArgument:
         raise ValueError('must be a whole number of pixels, "auto" or a percentage such as "200%"') from None
     if length is not None and length * (100 if isinstance(length, float) else 1) > MAX_SIDE:
@@ -209,7 +210,7 @@ def _edit(body: Body, levels: Mapping[str, float]) -> Edit:
         clip=clip,
         resize=resize,
         format=FORMATS[output.type] if output else None,
-        quality=lossy.quality if lossy else None,
+        jpeg_quality=lossy.quality if lossy else None,
         srgb=True,
         metadata=False,
     )

@@ -8,19 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .. import edit
-from ..edit import (
-    DEFAULT_RADIUS,
-    MAX_RADIUS,
-    BlurSpec,
-    Edit,
-    ImageFileError,
-    InvalidArgument,
-    PromptUnsupported,
-    Resize,
-    Subject,
-)
-from .words import Refusal, Request, bad_request, hexadecimal, status_and_message
+from .. import checks
+from ..checks import MAX_RADIUS
+from ..errors import ImageFileError, InvalidArgument, PromptUnsupported
+from ..types import DEFAULT_RADIUS, BlurSpec, Edit, Resize, Subject
+from .base import Refusal, Request, bad_request, hexadecimal, status_and_message
 
 NAME = "photoroom"
 MAX_SIDE = 20_000  # of WxH; PhotoRoom names no limit
@@ -89,7 +81,7 @@ class Fields(BaseModel):
     def _color(cls, value: str) -> str:
         value = hexadecimal(value) or value
         try:
-            edit.paint("background.color", value)
+            checks.paint("background.color", value)
         except InvalidArgument:
             raise ValueError("must be a hexadecimal colour such as FF0000 or FF0000EE, or a name such as red") from None
         return value
@@ -141,7 +133,7 @@ def _edit(fields: Fields) -> Edit:
         clip=fields.output_size == "croppedSubject" or (size is not None and fields.remove_background),
         resize=Resize(int(size[1]), int(size[2]), "canvas") if size else None,
         format=format,
-        quality=QUALITY.get(format) if fields.quality is None else fields.quality,
+        jpeg_quality=QUALITY.get(format) if fields.quality is None else fields.quality,
         srgb=True,
         metadata=False,
     )

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-from ..edit import InvalidArgument, ModelUnavailable, text
+from ..checks import text
+from ..errors import InvalidArgument, ModelUnavailable
 from ..extras import install
 from . import config, network, sharing, words
 from .hub import PREFIX, download

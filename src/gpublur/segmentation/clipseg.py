@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ..edit import ModelUnavailable
+from ..errors import ModelUnavailable
 from . import hub
 from .masks import Array
 from .sharing import once

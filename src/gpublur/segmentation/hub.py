@@ -8,7 +8,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from ..edit import InvalidArgument, ModelUnavailable
+from ..errors import InvalidArgument, ModelUnavailable
 
 PREFIX = "hub:"
 FORM = "'hub:owner/repo', and behind it '@revision' and '#sha256=...' of its model.safetensors where they are known"

@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import array_namespace, is_torch_array
 
-from ..edit import InvalidArgument
+from ..errors import InvalidArgument
 
 # A sigmoid never arrives at 0 or 1: p <= CERTAIN counts as background, p >= 1 - CERTAIN as subject.
 CERTAIN = 0.1

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import arrays, backends
 from ..arrays import Picture
-from ..edit import GpuBlurError, InvalidArgument, ModelUnavailable
+from ..errors import GpuBlurError, InvalidArgument, ModelUnavailable
 from ..extras import install
 from . import config, masks, words
 from .config import Config

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ..edit import InvalidArgument, ModelUnavailable
+from ..errors import InvalidArgument, ModelUnavailable
 from . import hub
 from .sharing import identity
 

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..edit import InvalidArgument
+from ..errors import InvalidArgument
 from ..extras import install
 from . import config, hub
 from .onnx import without_cuda

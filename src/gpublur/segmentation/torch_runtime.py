@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..arrays import Picture, max_value
-from ..edit import DeviceUnavailable, InvalidArgument
+from ..arrays import Picture
+from ..color import max_value
+from ..errors import DeviceUnavailable, InvalidArgument
 from . import checkpoint
 from .config import Config
 from .masks import Array, joined

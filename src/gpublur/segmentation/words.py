@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
-from ..edit import PromptUnsupported
+from ..errors import PromptUnsupported
 from ..extras import install
 
 BACKGROUND = "background"

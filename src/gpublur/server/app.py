@@ -22,17 +22,17 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 
 from .. import __version__, dialects
-from ..codec import FORMATS
 from ..demo import PHOTO
 from ..dialects import BadRequest, Declined, claid, photoroom
-from . import pages, remote
+from ..image_io import FORMATS
+from . import openapi, remote
+from .auth import Keys
 from .batcher import Batcher
-from .desk import Desk, Edited, Picture
-from .door import Door, dialect_of, refusal
-from .keys import Keys
+from .handlers import Desk, Edited, Picture
 from .metrics import Metrics
+from .middleware import Door, dialect_of, refusal
+from .result_store import Store
 from .settings import Settings
-from .store import Store
 
 MAX_FIELDS = 64
 MAX_FIELD = 1 << 20  # bytes
@@ -59,11 +59,11 @@ def create_app(settings: Settings) -> FastAPI:
         desk.close()
         store.close()
 
-    app = FastAPI(title="gpublur", version=__version__, lifespan=lifespan, description=pages.ABOUT)
+    app = FastAPI(title="gpublur", version=__version__, lifespan=lifespan, description=openapi.ABOUT)
     app.add_middleware(Door, settings=settings, keys=keys, metrics=metrics)
     app.add_exception_handler(HTTPException, in_dialect)  # type: ignore[arg-type]
 
-    @app.post("/v2/edit", **pages.photoroom_post())
+    @app.post("/v2/edit", **openapi.photoroom_post())
     @speaking(photoroom)
     async def photoroom_post(http: HttpRequest, spoken: Spoken) -> Response:
         fields, data = await form(http, photoroom.FILE)
@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
             raise BadRequest({photoroom.FILE: ["must be provided, as a file"]})
         return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
 
-    @app.get("/v2/edit", **pages.photoroom_get())
+    @app.get("/v2/edit", **openapi.photoroom_get())
     @speaking(photoroom)
     async def photoroom_get(http: HttpRequest, spoken: Spoken) -> Response:
         spoken.request = photoroom.read(dict(http.query_params))
@@ -81,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         data = await remote.fetch(spoken.request.url, settings)
         return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
 
-    @app.post("/v1/image/edit", **pages.claid_post())
+    @app.post("/v1/image/edit", **openapi.claid_post())
     @speaking(claid)
     async def claid_post(http: HttpRequest, spoken: Spoken) -> Response:
         spoken.request = claid.read(document(await http.body(), "body"), settings.levels)
@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         data = await remote.fetch(spoken.request.url, settings)
         return await claid_answer(await desk.edit(data, spoken.request), http)
 
-    @app.post("/v1/image/edit/upload", **pages.claid_upload())
+    @app.post("/v1/image/edit/upload", **openapi.claid_upload())
     @speaking(claid)
     async def claid_upload(http: HttpRequest, spoken: Spoken) -> Response:
         fields, data = await form(http, "file")
@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
         output = claid_picture(edited.made) | {"tmp_url": url}
         return JSONResponse({"data": {"input": claid_picture(edited.given), "output": output}})
 
-    @app.get("/results/{name}", **pages.RESULT)
+    @app.get("/results/{name}", **openapi.RESULT)
     async def result(name: str) -> Response:
         found = await desk.in_thread(store.get, name)
         if found is None:
@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
         data, media_type = found
         return Response(data, media_type=media_type, headers={"cache-control": "private"})
 
-    @app.get("/healthz", **pages.HEALTH)
+    @app.get("/healthz", **openapi.HEALTH)
     async def health() -> Response:
         alive = batcher.alive
         return JSONResponse({"status": "ok" if alive else "the editor has stopped"}, 200 if alive else 503)
@@ -132,7 +132,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def example() -> Response:
         return FileResponse(PHOTO, headers={"cache-control": "public, max-age=86400"})
 
-    pages.describe(app)
+    openapi.describe(app)
     return app
 
 
@@ -219,7 +219,7 @@ def document(text: str | bytes, field: str) -> Any:
 
 
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:
-    headers = {"x-uncertainty-score": "-1" if edited.finding is None else f"{edited.finding.uncertainty:.3f}"}
+    headers = {"x-uncertainty-score": "-1" if edited.info is None else f"{edited.info.uncertainty:.3f}"}
     if request.unsupported:
         names = ", ".join(quote(name) or "''" for name in request.unsupported)
         # No space at its end: HTTP does not allow it.

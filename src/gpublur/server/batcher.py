@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .. import execute
-from ..codec import Photo
-from ..edit import Edit
-from ..editor import Editor
-from ..finding import Finding
+from .. import edits
+from ..api import Editor
+from ..image_io import Photo
+from ..types import Edit, MaskInfo
 from .settings import Settings
 
 
@@ -20,7 +19,7 @@ class Developed(NamedTuple):
     """An edited photo, and what the model's mask told of it where one was needed."""
 
     photo: Photo
-    finding: Finding | None = None
+    info: MaskInfo | None = None
 
 
 Result = Developed | Exception
@@ -127,25 +126,11 @@ class Editors:
 
     def work(self, jobs: Sequence[tuple[Photo, Edit]], max_pixels: int) -> list[Result]:
         """Do the jobs; what one of them raises is its own result."""
-        models = [execute.model_for(edit, self.model) for _photo, edit in jobs]
-        found: dict[int, execute.Found] = {}
-        for model in dict.fromkeys(models):
-            members = [i for i, own in enumerate(models) if own == model]
-            pictures, edits = [execute.three_axes(jobs[i][0]) for i in members], [jobs[i][1] for i in members]
-            try:
-                found |= zip(members, execute.find_mattes(self.editor(model), pictures, edits), strict=True)
-            except Exception:  # whose fault it was, comes out when each is done alone
-                continue
-        return [
-            self._develop(photo, edit, model, found.get(i), max_pixels)
-            for i, ((photo, edit), model) in enumerate(zip(jobs, models, strict=True))
-        ]
+        return [self._edited(photo, edit, max_pixels) for photo, edit in jobs]
 
-    def _develop(self, photo: Photo, edit: Edit, model: Any, found: execute.Found | None, max_pixels: int) -> Result:
+    def _edited(self, photo: Photo, edit: Edit, max_pixels: int) -> Result:
         try:
-            if found is None:
-                [found] = execute.find_mattes(self.editor(model), [execute.three_axes(photo)], [edit])
-            done = execute.develop(self.editor(model), photo, edit, mask=found.matte, max_pixels=max_pixels)
-            return Developed(done, found.finding)
+            editor = self.editor(edits.model_for(edit, self.model))
+            return Developed(*editor.edit_photo(photo, edit, max_pixels=max_pixels, details=True))
         except Exception as error:
             return error

@@ -8,7 +8,7 @@ import socket
 
 import httpx
 
-from ..edit import ImageFileError
+from ..errors import ImageFileError
 from .settings import Settings
 
 MAX_REDIRECTS = 3

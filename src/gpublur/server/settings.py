@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..backends import device_name
+from ..checks import MAX_RADIUS, flag, number
 from ..dialects import claid
-from ..edit import MAX_RADIUS, InvalidArgument, flag, number
+from ..errors import InvalidArgument
 
 MEGA = 1_000_000
 
@@ -77,6 +79,8 @@ class Settings:
             raise InvalidArgument("keys=None: give a file of API keys, or no_keys=True on a loopback host")
         if not self.devices:
             raise InvalidArgument("devices=() is empty: name at least one")
+        for device in self.devices:
+            device_name(device)
         for name in ("max_body", "max_pixels", "max_uploads", "max_waiting", "max_batch", "codec_threads"):
             number(name, getattr(self, name), 1, 1e12)
         for name in ("upload_seconds", "work_seconds", "fetch_seconds", "store_bytes", "store_seconds"):

@@ -11,14 +11,14 @@ from .rows import ONE, ZERO, alpha_row, copy, decode, display, write
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
 TINY, NEXT_TO_NONE = np.float32(1e-30), np.float32(1e-20)
-SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha (twin: composite.cu)
+SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha
 
 
-class Fields(NamedTuple):
+class ColorFields(NamedTuple):
     """Colours of subject and background around each cell of a coarse grid, (h, w, 2 * colours)."""
 
     colours: NDArray
-    place: NDArray  # as in Cover
+    place: NDArray  # as in AlphaSource
     below: np.float32  # blurred weight under which the background field fills in
 
 
@@ -109,7 +109,7 @@ def widen(rows, margin, shift, up, line, out):
 
 @helper
 def encode_row(row, n, curve):
-    """Encode n linear values as sRGB in place, clipped to [0, 1]; `optics.ENCODE` tells the polynomial."""
+    """Encode n linear values as sRGB in place, clipped to [0, 1]; `color.ENCODE` tells the polynomial."""
     c0, c1, c2, c3, c4, c5, c6 = curve[0], curve[1], curve[2], curve[3], curve[4], curve[5], curve[6]
     for x in range(n):
         v = min(max(row[x], ZERO), ONE)

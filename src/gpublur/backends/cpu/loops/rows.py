@@ -27,7 +27,7 @@ class Pixels(NamedTuple):
     jump: int  # 0, planar the picture's height
 
 
-class Light(NamedTuple):
+class Source(NamedTuple):
     """A picture and how its code values become light."""
 
     pixels: Pixels
@@ -40,7 +40,7 @@ class Light(NamedTuple):
     opacity: int  # index of the picture's own alpha channel, or -1
 
 
-class Cover(NamedTuple):
+class AlphaSource(NamedTuple):
     """A matte: a mask of the picture's size, or nothing."""
 
     given: bool
@@ -48,7 +48,7 @@ class Cover(NamedTuple):
     unit: np.float32  # mask * unit is in [0, 1]
 
 
-class Ink(NamedTuple):
+class OutputEncoding(NamedTuple):
     """How light is written: encoded as sRGB or not, times ``scale`` plus ``half``, cut to the output's dtype."""
 
     encode: bool

@@ -11,7 +11,7 @@ from .rows import FIRST, ONE, ZERO, alpha_row, decode, display
 BLOCKS = 32  # of rows, which the threads take in turn: a subject's cheap rows are shared out among them
 
 
-class Bend(NamedTuple):
+class HighlightCurve(NamedTuple):
     """(3)'s weight: 1 - alpha * steep, times the highlight boost, a table over t = (Y - low) * slope."""
 
     steep: np.float32

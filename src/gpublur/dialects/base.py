@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..edit import Edit, GpuBlurError, InvalidArgument, ModelUnavailable, PictureTooLarge, PromptUnsupported
+from ..errors import GpuBlurError, InvalidArgument, ModelUnavailable, PictureTooLarge, PromptUnsupported
+from ..types import Edit
 
 HEX = re.compile(r"#?([0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 

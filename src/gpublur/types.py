@@ -1,11 +1,14 @@
-"""The value types: what is asked of a picture, the checks of every number, and the errors."""
+"""The values that are asked for and answered."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
+from functools import cached_property
 from typing import Any, Literal
+
+from .checks import blur_radius, choice, flag, number, paint, side, text
+from .color import dtype_name, max_value
+from .errors import InvalidArgument
 
 Mode = Literal["gaussian", "bokeh"]
 Quality = Literal["fast", "high", "exact"]
@@ -13,87 +16,20 @@ Refine = Literal["auto"] | bool
 Focus = Literal["uniform", "linear"]
 Fit = Literal["crop", "bounds", "cover", "canvas"]
 OnNoSubject = Literal["blur_all", "keep", "error"]
-Paint = tuple[int, int, int, int]  # red, green, blue, opacity in 0..255
 
 MODES: tuple[Mode, ...] = ("bokeh", "gaussian")
 QUALITIES: tuple[Quality, ...] = ("fast", "high", "exact")
 FOCUSES: tuple[Focus, ...] = ("uniform", "linear")
 FITS: tuple[Fit, ...] = ("crop", "bounds", "cover", "canvas")
 ON_NO_SUBJECT: tuple[OnNoSubject, ...] = ("blur_all", "keep", "error")
-MAX_RADIUS = 0.05
 DEFAULT_RADIUS = 0.01
 DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies keep their tone
 DEFAULT_THRESHOLD = (0.6, 0.95)  # linear luminance at which the boost begins and is complete
 
 
-class GpuBlurError(Exception):
-    """Base of every error that gpublur raises on purpose."""
-
-
-class InvalidArgument(GpuBlurError, ValueError):
-    """An argument is of the wrong kind, shape, dtype or range."""
-
-
-class ImageFileError(GpuBlurError, OSError):
-    """A file cannot be read as a picture, or cannot be written."""
-
-
-class PictureTooLarge(ImageFileError):
-    """A picture has, or would get, more pixels than are allowed."""
-
-
-class NoSubject(GpuBlurError, ValueError):
-    """No subject was found in the picture, and the edit needs one."""
-
-
-class DeviceUnavailable(GpuBlurError, RuntimeError):
-    """The device that was asked for cannot run here; the message gives the reason."""
-
-
-class ModelUnavailable(GpuBlurError, RuntimeError):
-    """A segmentation model is unknown, or its weights or libraries are missing or broken."""
-
-
-class PromptUnsupported(ModelUnavailable):
-    """The subject is described in words that no model here understands.
-
-    Attributes
-    ----------
-    argument : str
-        The words' own name.
-    why : str
-        What may be said of it to somebody who cannot change the installation.
-    """
-
-    WHY = "this installation has no model that finds a subject by these words"
-
-    def __init__(self, message: str, argument: str = "", why: str = WHY) -> None:
-        super().__init__(message)
-        self.argument, self.why = argument, why
-
-
-def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
-    """Return ``value`` as a float in [low, high], or (low, high] where ``above``; else raise `InvalidArgument`."""
-    bracket = "(" if above else "["
-    allowed = f"a number in {bracket}{low:g}, {high:g}]"
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not real or not low <= value <= high or (above and value == low):
-        raise InvalidArgument(f"{name}={value!r} is not {allowed}")
-    return float(value)
-
-
-def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
-    """Return ``value`` if it is one of the ``allowed`` words; else raise `InvalidArgument`."""
-    if not isinstance(value, str) or value not in allowed:
-        raise InvalidArgument(f"{name}={value!r} is not one of {', '.join(map(repr, allowed))}")
-    return value
-
-
-def text(name: str, value: Any) -> str:
-    """Return ``value`` if it is a text with something in it; else raise `InvalidArgument`."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidArgument(f"{name}={value!r} is not a text")
-    return value
+SUBJECT = 0.5  # the least value that some pixel of a subject's mask reaches
+SMALL = 0.01  # of the area: how much more overlap is granted, so that an empty mask that is sure of it is a good one
+DOUBT = 2.2  # times the doubt that a mask shows is the error that it has (training/README.md, "Reliability")
 
 
 @dataclass(frozen=True)
@@ -126,7 +62,7 @@ class BlurSpec:
     >>> BlurSpec(highlights=2).checked()
     Traceback (most recent call last):
         ...
-    gpublur.edit.InvalidArgument: highlights=2 is not a number in [0, 1]
+    gpublur.errors.InvalidArgument: highlights=2 is not a number in [0, 1]
     """
 
     mode: Mode = "bokeh"
@@ -158,74 +94,6 @@ class BlurSpec:
             highlights=number("highlights", highlights, 0, 1),
             highlight_threshold=(low, high),
         )
-
-
-PIXELS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*px\s*", re.ASCII)
-
-
-def blur_radius(name: str, value: Any) -> float | str:
-    """Return a radius as a fraction of the diagonal, or as text in pixels; else raise `InvalidArgument`."""
-    if isinstance(value, str) and (pixels := PIXELS.fullmatch(value)) and float(pixels[1]) > 0:
-        return f"{float(pixels[1]):g}px"
-    try:
-        return number(name, value, 0, MAX_RADIUS, above=True)
-    except InvalidArgument as error:
-        meant = isinstance(value, (int, float)) and not isinstance(value, bool) and 1 <= value <= 10_000
-        hint = f"; {value} pixels are '{value}px'" if meant else ""
-        raise InvalidArgument(f"{error} of the image diagonal, or pixels such as '12px'{hint}") from None
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return ``value`` if it is a bool; else raise `InvalidArgument`."""
-    if not isinstance(value, bool):
-        raise InvalidArgument(f"{name}={value!r} is not True or False")
-    return value
-
-
-def paint(name: str, value: Any) -> Paint | None:
-    """Return a colour as integers (red, green, blue, opacity), or None where it is fully transparent.
-
-    Parameters
-    ----------
-    name : str
-        The argument's name, for the message.
-    value : str, sequence of 3 or 4 ints, or None
-        A CSS name or hex notation as Pillow reads them (``"white"``, ``"#C5C6FF"``, ``"#C5C6FF80"``),
-        ``"transparent"``, or integers in 0..255.
-
-    Examples
-    --------
-    >>> paint("color", "white"), paint("color", "#C5C6FF80"), paint("color", "transparent")
-    ((255, 255, 255, 255), (197, 198, 255, 128), None)
-    """
-    rgb: tuple[Any, ...]
-    if value is None or (isinstance(value, str) and value == "transparent"):
-        return None
-    if isinstance(value, str):
-        from PIL import ImageColor
-
-        try:
-            rgb = ImageColor.getrgb(value)
-        except ValueError:
-            raise InvalidArgument(f"{name}={value!r} is not a colour: use a CSS name, #RRGGBB or #RRGGBBAA") from None
-    else:
-        try:
-            rgb = tuple(value)
-        except TypeError:
-            rgb = ()
-    whole = all(isinstance(v, Integral) and not isinstance(v, bool) for v in rgb)
-    if len(rgb) not in (3, 4) or not whole or not all(0 <= v <= 255 for v in rgb):
-        raise InvalidArgument(f"{name}={value!r} is not a CSS colour or three integers in 0..255 (four with opacity)")
-    red, green, blue, opacity = (*map(int, rgb), 255)[:4]
-    return (red, green, blue, opacity) if opacity else None
-
-
-def color(name: str, value: Any) -> tuple[float, float, float]:
-    """Return an opaque colour, which `paint` reads, as display-referred (r, g, b) in [0, 1]."""
-    rgba = paint(name, value)
-    if rgba is None or rgba[3] < 255:
-        raise InvalidArgument(f"{name}={value!r} is not opaque: use #RRGGBB, or None for a transparent background")
-    return rgba[0] / 255, rgba[1] / 255, rgba[2] / 255
 
 
 @dataclass(frozen=True)
@@ -265,6 +133,46 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class SubjectQuery:
+    """What a call looks for in its pictures.
+
+    Parameters
+    ----------
+    prompt : str, optional
+        What the subject is, in a word or short text, such as "bottle" or "cat and sofa".
+    negative_prompt : str, optional
+        What the subject is not.
+    on_no_subject : {"blur_all", "keep", "error"}
+        Where there is no subject: all is background, the picture stays as it is, or it counts as failed.
+    refine : {"auto", True, False}
+        Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
+    details : bool
+        Tell what was found, too.
+
+    Examples
+    --------
+    >>> SubjectQuery(on_no_subject="ignore").checked()
+    Traceback (most recent call last):
+        ...
+    gpublur.errors.InvalidArgument: on_no_subject='ignore' is not one of 'blur_all', 'keep', 'error'
+    """
+
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    on_no_subject: OnNoSubject = "blur_all"
+    refine: Refine = "auto"
+    details: bool = False
+
+    def checked(self) -> SubjectQuery:
+        """Return the same, checked but for its words, which `segmentation.check_words` checks."""
+        choice("on_no_subject", self.on_no_subject, ON_NO_SUBJECT)
+        flag("details", self.details)
+        if self.refine != "auto" and not isinstance(self.refine, bool):
+            raise InvalidArgument(f"refine={self.refine!r} is not 'auto', True or False")
+        return self
+
+
+@dataclass(frozen=True)
 class Resize:
     """The size of a result.
 
@@ -285,7 +193,7 @@ class Resize:
     >>> Resize().checked()
     Traceback (most recent call last):
         ...
-    gpublur.edit.InvalidArgument: resize.width and resize.height are both left open: give at least one of them
+    gpublur.errors.InvalidArgument: resize.width and resize.height are both left open: give at least one of them
     """
 
     width: int | str | None = None
@@ -300,21 +208,6 @@ class Resize:
         if self.width in (None, "auto") and self.height in (None, "auto"):
             raise InvalidArgument("resize.width and resize.height are both left open: give at least one of them")
         return self
-
-
-PERCENT = re.compile(r"(\d+(?:\.\d+)?)%", re.ASCII)
-
-
-def side(name: str, value: Any) -> int | float | None:
-    """Return pixels as an int, a percentage as a float fraction, None for None and ``"auto"``."""
-    percent = PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if value is None or value == "auto":
-        return None
-    if percent and float(percent[1]) > 0:
-        return float(percent[1]) / 100
-    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0:
-        return int(value)
-    raise InvalidArgument(f"{name}={value!r} is not a whole number of pixels above 0, a percentage or 'auto'")
 
 
 @dataclass(frozen=True)
@@ -343,8 +236,8 @@ class Edit:
     resize : Resize, optional
         The size of the result; by default the input's, or that of the clipped region.
     format : str, optional
-        Of a result that is written: a key of `codec.FORMATS`, by default the input's.
-    quality : int, optional
+        Of a result that is written: a key of `image_io.FORMATS`, by default the input's.
+    jpeg_quality : int, optional
         Of JPEG, WebP and AVIF, 1 to 100.
     srgb : bool
         Convert a picture with another colour profile to sRGB, 8 bits; otherwise the profile is kept.
@@ -358,7 +251,7 @@ class Edit:
     >>> Edit(remove=True, blur=BlurSpec()).checked()
     Traceback (most recent call last):
         ...
-    gpublur.edit.InvalidArgument: remove=True and blur exclude each other: no background would be left to blur
+    gpublur.errors.InvalidArgument: remove=True and blur exclude each other: no background would be left to blur
     """
 
     remove: bool = False
@@ -370,7 +263,7 @@ class Edit:
     clip: bool = False
     resize: Resize | None = None
     format: str | None = None
-    quality: int | None = None
+    jpeg_quality: int | None = None
     srgb: bool = False
     metadata: bool = True
 
@@ -392,5 +285,63 @@ class Edit:
             blur=self.blur and self.blur.checked(),
             subject=self.subject.checked(),
             resize=self.resize and self.resize.checked(),
-            quality=None if self.quality is None else int(number("quality", self.quality, 1, 100)),
+            jpeg_quality=None if self.jpeg_quality is None else int(number("jpeg_quality", self.jpeg_quality, 1, 100)),
         )
+
+
+class MaskInfo:
+    """What was found in one picture; on a GPU its numbers wait for the GPU when they are first read.
+
+    Attributes
+    ----------
+    share : float
+        How much of the picture is subject, in [0, 1].
+    uncertainty : float
+        In [0, 1]: how much of the mask is probably wrong, as one minus its intersection over union with the true one.
+        Calibrated for the default model; for others it tells masks that are sure from those that are not. The mask
+        counts before it is refined.
+    found : bool
+        Whether there is a subject: whether the mask exceeds 1/2 anywhere.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mask = np.zeros((40, 60), bool)
+    >>> mask[10:30, 20:40] = True
+    >>> MaskInfo(mask.astype(np.float32))
+    MaskInfo(share=0.167, uncertainty=0.000)
+    """
+
+    def __init__(self, mask: Any) -> None:
+        # The mask, (h, w) uint8 or float in [0, 1] of NumPy, torch or CuPy, may be large, and written into later: only
+        # three sums are kept of it, on a GPU as arrays that nobody has waited for yet.
+        top = max_value(dtype_name(mask))
+        taken = mask > SUBJECT * top
+        area = mask.shape[-2] * mask.shape[-1]
+        self._share = mask.sum() / (area * top)
+        self._right = (mask * taken).sum() / (area * top)
+        self._taken = taken.sum() / area
+
+    @cached_property
+    def share(self) -> float:
+        return float(self._share)
+
+    @cached_property
+    def found(self) -> bool:
+        return float(self._taken) > 0
+
+    @cached_property
+    def uncertainty(self) -> float:
+        # Each value p is a probability. What is taken for the subject, p > 1/2, is right by sum(p) there;
+        # the union with the true one is all of that, and what is missed: sum(p) elsewhere.
+        right = float(self._right)
+        union = float(self._taken) + self.share - right
+        return min(1.0, max(0.0, DOUBT * (1 - (right + SMALL) / (union + SMALL))))
+
+    def __repr__(self) -> str:
+        return f"MaskInfo(share={self.share:.3f}, uncertainty={self.uncertainty:.3f})"
+
+
+def mask_infos(masks: Any) -> list[MaskInfo]:
+    """Return what is told by a mask (h, w), or of each of a batch (n, h, w)."""
+    return [MaskInfo(mask) for mask in masks] if masks.ndim == 3 else [MaskInfo(masks)]

@@ -7,11 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from .. import codec, execute
-from ..codec import FORMATS, Photo
+from .. import edits, image_io
 from ..dialects import Declined, Request
-from ..edit import Edit
-from ..finding import Finding
+from ..image_io import FORMATS, Photo
+from ..types import Edit, MaskInfo
 from .batcher import Batcher
 from .settings import Settings
 
@@ -38,7 +37,7 @@ class Edited(NamedTuple):
     data: bytes
     given: Picture
     made: Picture
-    finding: Finding | None
+    info: MaskInfo | None
 
 
 class Desk:
@@ -67,7 +66,7 @@ class Desk:
         GpuBlurError
             Whatever is wrong with the picture or the edit.
         """
-        edit = execute.check(request.edit, self.settings.model, self.settings.text_model)
+        edit = edits.check(request.edit, self.settings.model, self.settings.text_model)
         if self.waiting >= self.settings.max_waiting:
             raise Declined(429, "too many requests are waiting", {"retry-after": "1"})
         self.waiting += 1
@@ -82,13 +81,13 @@ class Desk:
     async def _edit(self, data: bytes, edit: Edit) -> Edited:
         photo, given = await self.in_thread(read, data, edit, self.settings.max_pixels)
         done = await self.batcher.develop(photo, edit)
-        made = await self.in_thread(execute.write, done.photo, edit)
-        return Edited(made, given, Picture.of(done.photo, done.photo.format), done.finding)
+        made = await self.in_thread(edits.write, done.photo, edit)
+        return Edited(made, given, Picture.of(done.photo, done.photo.format), done.info)
 
     async def in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)
 
 
 def read(data: bytes, edit: Edit, max_pixels: int) -> tuple[Photo, Picture]:
-    photo = codec.decode(data, max_pixels=max_pixels)
-    return execute.prepare(photo, edit), Picture.of(photo, photo.format)
+    photo = image_io.decode(data, max_pixels=max_pixels)
+    return edits.prepare(photo, edit), Picture.of(photo, photo.format)

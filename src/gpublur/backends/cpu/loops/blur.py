@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...optics import BORDER
+from ....optics import BORDER
 from .compiled import helper, loop
 from .rows import FIRST, ZERO
 

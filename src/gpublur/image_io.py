@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -10,10 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
 
 import numpy as np
 
-from .edit import ImageFileError, InvalidArgument, PictureTooLarge, choice, number
+from .checks import choice, number
+from .errors import ImageFileError, InvalidArgument, PictureTooLarge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 250_000_000  # above every camera and telephone on sale, below what fills a machine's memory
-QUALITY = 95
+JPEG_QUALITY = 95  # of JPEG, WebP and AVIF
 
 
 class Format(NamedTuple):
@@ -68,6 +71,11 @@ class Photo:
         Colour profile. One for other channels than those of ``pixels`` (of grey or CMYK beside RGB) is dropped.
     exif : bytes, optional
         EXIF block as Pillow hands it out (it starts with "Exif" and two zeros), without orientation and thumbnail.
+
+    Examples
+    --------
+    >>> Photo(np.zeros((40, 60, 4), np.uint8), "WEBP").alpha
+    True
     """
 
     pixels: NDArray[np.uint8 | np.uint16]
@@ -120,6 +128,48 @@ def written(format: str, *, alpha: bool) -> str:
     return name
 
 
+def open(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read a file, with its metadata: what `decode` reads, from a path in any form.
+
+    A `Photo` is an image for every function; the result is one with the same metadata.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import gpublur
+    >>> from gpublur.demo import PHOTO
+    >>> photo = gpublur.open(PHOTO)
+    >>> photo.format, photo.pixels.shape
+    ('JPEG', (608, 1080, 3))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     gpublur.save(f"{folder}/blurred.png", gpublur.gaussian_blur(photo, "2px"))
+    ...     gpublur.open(f"{folder}/blurred.png").format
+    'PNG'
+    """
+    return decode(source if isinstance(source, bytes) else Path(source), max_pixels=max_pixels)
+
+
+def save(path: str | os.PathLike[str], image: Photo | NDArray[Any], *, jpeg_quality: int = JPEG_QUALITY) -> None:
+    """Write a picture into a file, in the format that the name's suffix says; its folder is made where it is missing.
+
+    Parameters
+    ----------
+    path : str or path
+        What is there is replaced, and nobody ever sees half a file.
+    image : Photo or array
+        (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
+    jpeg_quality : int
+        1 to 100, of JPEG, WebP and AVIF.
+
+    Raises
+    ------
+    InvalidArgument, ImageFileError
+        See `encode`; the file cannot be written.
+    """
+    photo = image if isinstance(image, Photo) else Photo(image)
+    write_file(Path(path), encode(photo, format_of(Path(path)), jpeg_quality=jpeg_quality))
+
+
 def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a picture.
 
@@ -169,7 +219,7 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     return Photo(pixels, format, image.info.get("icc_profile"), _exif_bytes(exif, pixels))
 
 
-def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -> bytes:
+def encode(photo: Photo, format: str | None = None, *, jpeg_quality: int = JPEG_QUALITY) -> bytes:
     """Write a picture into bytes.
 
     16-bit pixels stay so in PNG, and grey ones in TIFF; elsewhere they are rounded to 8 bits. JPEG is written without
@@ -183,7 +233,7 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
         An alpha channel needs a format that holds it.
     format : str, optional
         One of `WRITTEN`, in any case; ``photo.format`` by default.
-    quality : int
+    jpeg_quality : int
         1 to 100, of JPEG, WebP and AVIF; the other formats lose nothing.
 
     Raises
@@ -197,7 +247,7 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
 
     pixels = photo.pixels
     format = written(photo.format if format is None else format, alpha=photo.alpha)
-    options = {**FORMATS[format].options, "quality": int(number("quality", quality, 1, 100))}
+    options = {**FORMATS[format].options, "quality": int(number("jpeg_quality", jpeg_quality, 1, 100))}
     options |= {key: value for key, value in (("icc_profile", photo.icc), ("exif", photo.exif)) if value is not None}
     deep = pixels.dtype == np.uint16
     try:
@@ -210,6 +260,26 @@ def encode(photo: Photo, format: str | None = None, *, quality: int = QUALITY) -
     except Exception as error:
         raise ImageFileError(f"cannot be written as {format}: {error}") from error
     return out.getvalue()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path``, making its folders; nobody ever sees half a file.
+
+    Raises
+    ------
+    ImageFileError
+        The file cannot be written; nothing is left behind, and what was at ``path`` is untouched.
+    """
+    temporary = path.with_name(f".gpublur-{uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ImageFileError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def to_srgb(photo: Photo) -> Photo:

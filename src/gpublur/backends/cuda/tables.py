@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..memory import Memory
-from ..optics import Plan, Spans, Taps
-from . import module
+from ...memory import Memory
+from ...optics import Plan, Spans, Taps
+from . import loader
 
 QUAD = 4  # of pixel.cuh
 CELLS = 6  # of composite.cu
@@ -116,7 +116,7 @@ def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
     for begin in range(0, len(words), WORDS):
         part = words[begin : begin + WORDS]
         args = (packet(part), np.uint64(address + 4 * begin), np.int32(len(part)))
-        module.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
+        loader.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
     return Table(buffer, {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)})
 
 

@@ -1,4 +1,4 @@
-"""What happens to a finished picture: clipped, painted behind, resampled, put on a canvas. All on the host."""
+"""What happens to a finished picture: cropped, painted behind, resampled, put on a canvas, by NumPy and Pillow."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import optics
-from .arrays import max_value
-from .edit import Paint, Resize, side
-from .finding import settled
+from .checks import Paint, side
+from .color import decode, encode, from_unit, max_value, to_unit
+from .matting import apply_empty_mask_policy
+from .memory import memory_of
+from .types import Resize
 
 Pixels = NDArray[Any]  # (H, W, C), C in 1, 3, 4, straight alpha
 
 EDGE = 0.1  # the least matte that counts as subject where a picture is clipped
-LEVELS = 65536
 
 
 class Frame(NamedTuple):
@@ -25,17 +25,17 @@ class Frame(NamedTuple):
     canvas: tuple[int, int]
 
 
-def bounds(matte: NDArray[np.float32]) -> tuple[slice, slice]:
-    """Return the rows and columns that the subject takes.
+def bounds(matte: Any) -> tuple[slice, slice]:
+    """Return the rows and columns that the subject takes in a matte (H, W) of any library.
 
     Raises
     ------
     NoSubject
-        If nowhere in the picture the matte reaches `finding.SUBJECT`.
+        If nowhere in the picture the matte reaches `types.SUBJECT`.
     """
-    settled(matte, "error")
-    inside = matte > EDGE
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    apply_empty_mask_policy(matte, "error")
+    inside, memory = matte > EDGE, memory_of(matte)
+    rows, columns = (np.flatnonzero(memory.to_host(inside.any(axis))) for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
@@ -66,40 +66,35 @@ def paint_behind(pixels: Pixels, paint: Paint) -> Pixels:
     top, opacity = max_value(pixels.dtype), paint[3] / 255
     channels = 3 if paint[3] == 255 else 4
     out = pixels[..., :channels].copy()
-    out[pixels[..., 3] == 0] = stored(np.array(paint[:channels], np.float32) / 255, pixels.dtype)
+    out[pixels[..., 3] == 0] = from_unit(np.array(paint[:channels], np.float32) / 255, pixels.dtype)
     soft = np.nonzero((pixels[..., 3] > 0) & (pixels[..., 3] < top))
     values = pixels[soft].astype(np.float32) / top
     alpha = values[:, 3:]
     total = alpha + (1 - alpha) * opacity
-    light = alpha * optics.decode(values[:, :3]) + (total - alpha) * optics.decode(np.array(paint[:3]) / 255)
+    light = alpha * decode(values[:, :3]) + (total - alpha) * decode(np.array(paint[:3]) / 255)
     mixed = np.concatenate([encode(light / total), total], axis=1)
-    out[soft] = stored(mixed[:, :channels], pixels.dtype)
+    out[soft] = from_unit(mixed[:, :channels], pixels.dtype)
     return out
 
 
 def ramp(steps: tuple[Pixels, Pixels, Pixels], matte: NDArray[np.float32]) -> Pixels:
     """Return the last of three pictures, but in soft edges a mix in linear light: the first where the matte nears 1.
 
-    The third is written into. Opacity is left alone.
+    Opacity is left alone.
     """
-    out = steps[-1]
+    out = steps[-1].copy()
     rows, columns = np.nonzero((matte > 0) & (matte < 1))
     colours = slice(0, min(3, out.shape[2]))
-    first, second, third = (optics.decode(step[rows, columns, colours] / max_value(step.dtype)) for step in steps)
+    first, second, third = (decode(step[rows, columns, colours] / max_value(step.dtype)) for step in steps)
     t = 2 * (1 - matte[rows, columns][:, None])
     light = np.where(t < 1, first + t * (second - first), second + (t - 1) * (third - second))
-    out[rows, columns, colours] = stored(encode(light), out.dtype)
+    out[rows, columns, colours] = from_unit(encode(light), out.dtype)
     return out
 
 
 def transparent(pixels: Pixels) -> bool:
     """Return whether anything of the picture is not opaque."""
     return pixels.shape[2] == 4 and bool(pixels[..., 3].min() < max_value(pixels.dtype))
-
-
-def matte_of(plane: NDArray[Any]) -> NDArray[np.float32]:
-    """Return a mask or an alpha channel (h, w) as float32 in [0, 1]."""
-    return np.ascontiguousarray(plane, np.float32) / np.float32(max_value(plane.dtype))
 
 
 def draw(pixels: Pixels, size: tuple[int, int]) -> Pixels:
@@ -114,14 +109,14 @@ def draw(pixels: Pixels, size: tuple[int, int]) -> Pixels:
 
     # Plane by plane: as floats the whole picture would take several times its memory.
     channels = pixels.shape[2]
-    alpha = matte_of(pixels[..., 3]) if channels == 4 else np.float32(1)
+    alpha = to_unit(pixels[..., 3]) if channels == 4 else np.float32(1)
     opacity = drawn(np.asarray(alpha)) if channels == 4 else np.float32(1)
     out = np.empty((*size, channels), pixels.dtype)
     for i in range(min(channels, 3)):
-        values = drawn(matte_of(pixels[..., i]) * alpha) / np.maximum(opacity, 1e-6)
-        out[..., i] = stored(np.clip(values, 0, 1), pixels.dtype)
+        values = drawn(to_unit(pixels[..., i]) * alpha) / np.maximum(opacity, 1e-6)
+        out[..., i] = from_unit(np.clip(values, 0, 1), pixels.dtype)
     if channels == 4:
-        out[..., 3] = stored(np.clip(opacity, 0, 1), pixels.dtype)
+        out[..., 3] = from_unit(np.clip(opacity, 0, 1), pixels.dtype)
     return out
 
 
@@ -134,7 +129,7 @@ def put(pixels: Pixels, canvas: tuple[int, int], paint: Paint | None) -> Pixels:
         return pixels
     paint = paint or (0, 0, 0, 0)
     pixels = with_channels(pixels, 4 if paint[3] < 255 else max(3, pixels.shape[2]))
-    fill = stored(np.array(paint[: pixels.shape[2]], np.float32) / 255, pixels.dtype)
+    fill = from_unit(np.array(paint[: pixels.shape[2]], np.float32) / 255, pixels.dtype)
     out = np.full((*canvas, pixels.shape[2]), fill, pixels.dtype)
     top, left = (max(0, -m) for m in margins)
     out[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
@@ -149,13 +144,3 @@ def with_channels(pixels: Pixels, channels: int) -> Pixels:
         opaque = np.full((*pixels.shape[:2], 1), max_value(pixels.dtype), pixels.dtype)
         pixels = np.concatenate([pixels, opaque], axis=2)
     return pixels
-
-
-def stored(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return values in [0, 1] as the dtype holds them."""
-    return (np.rint(values * max_value(dtype)) if dtype.kind == "u" else values).astype(dtype)
-
-
-def encode(light: NDArray[Any]) -> NDArray[Any]:
-    """Return display values of linear light, by reading the decoder's table backwards."""
-    return np.interp(light, optics.decode_table(LEVELS, True), np.linspace(0, 1, LEVELS))

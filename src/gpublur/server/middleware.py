@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..dialects import Declined, Request, claid, photoroom
-from .keys import Keys
+from .auth import Keys
 from .metrics import Metrics
 from .settings import Settings
 

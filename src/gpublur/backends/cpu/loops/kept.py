@@ -23,7 +23,7 @@ from numba import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _CacheLocator
 from numba.misc.appdirs import AppDirs
 
-from ... import optics
+from .... import optics
 
 HERE = Path(__file__).parent
 SECONDS = 25  # of CPU, to compile what a first blur needs with the model; 17 with a mask (docs/benchmarks.md)
@@ -59,7 +59,8 @@ class Place(_CacheLocator):
         return stamp()
 
     def get_disambiguator(self) -> str:
-        return str(self.line)
+        # Part of the files' names: what other sources left here is not even read, for its types may be gone.
+        return f"{self.line}-{stamp()[:12]}"
 
     def ensure_cache_path(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

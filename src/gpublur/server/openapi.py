@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ..codec import FORMATS, WRITTEN
 from ..dialects import claid, photoroom
-from .desk import MEDIA
+from ..image_io import FORMATS, WRITTEN
+from .handlers import MEDIA
 
 ABOUT = "Background blur and removal, in the words of two hosted APIs. Docs: docs/dialects.md of the repository."
 REFERENCE = "#/components/schemas/{model}"

@@ -1,11 +1,11 @@
-"""The matte stage of the CPU backend: coefficients of alpha and colour fields, on a few hundred samples a side."""
+"""The matte on the CPU: coefficients of alpha and colour fields, on a few hundred samples a side."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import optics
+from ... import matting
 from .loops.fit import box_mean, fits, products
 
 Floats = NDArray[np.float32]
@@ -30,8 +30,8 @@ def surroundings(mask: NDArray, centre: Floats, rows: NDArray, columns: NDArray,
     As `resample` gives them; ``down`` and ``across`` are a sample's steps in its units.
     """
     total = centre
-    for y in (-optics.AROUND * down, optics.AROUND * down):
-        for x in (-optics.AROUND * across, optics.AROUND * across):
+    for y in (-matting.AROUND * down, matting.AROUND * down):
+        for x in (-matting.AROUND * across, matting.AROUND * across):
             total = total + resample(mask, rows + y, columns + x)
     return total * np.float32(0.2)
 
@@ -45,14 +45,14 @@ def coefficients(guide: Floats, mask: Floats, around: Floats) -> Floats:
     mask : (h, w) in [0, 1]
     around : (h, w) in [0, 1], the mask's mean at and around each sample
     """
-    trust = optics.UNSURE + (1 - optics.UNSURE) * np.maximum((2 * mask - 1) * (2 * around - 1), 0)
+    trust = matting.UNSURE + (1 - matting.UNSURE) * np.maximum((2 * mask - 1) * (2 * around - 1), 0)
     mask, trust = (np.ascontiguousarray(plane, np.float32) for plane in (mask, trust))  # one type for Numba
-    means = box_mean(products(guide, mask, trust), optics.WINDOW)
-    weighted = box_mean(fits(means, optics.EPSILON, optics.FLAT, optics.EXPLAINED, optics.DOUBT), optics.MEAN)
+    means = box_mean(products(guide, mask, trust), matting.WINDOW)
+    weighted = box_mean(fits(means, matting.EPSILON, matting.FLAT, matting.EXPLAINED, matting.DOUBT), matting.MEAN)
     out = weighted[..., :4] / weighted[..., 4:]
-    out[..., 3] -= optics.STRETCH
-    out /= 1 - 2 * optics.STRETCH
-    sure = np.clip((around - optics.CERTAIN[0]) / (optics.CERTAIN[1] - optics.CERTAIN[0]), 0, 1)[..., None]
+    out[..., 3] -= matting.STRETCH
+    out /= 1 - 2 * matting.STRETCH
+    sure = np.clip((around - matting.CERTAIN[0]) / (matting.CERTAIN[1] - matting.CERTAIN[0]), 0, 1)[..., None]
     out += sure * (np.array([0, 0, 0, 1], np.float32) - out)
     flat = (out[..., :3] == 0).all(-1)  # solid in every window that reaches the sample: solid, whatever rounding says
     out[flat, 3] = np.clip(out[flat, 3], 0, 1)
@@ -73,10 +73,10 @@ def colour_fields(light: Floats, alpha: Floats, opacity: Floats | np.float32) ->
     alpha, opacity : (h, w) in [0, 1]
     """
     fields = []
-    solid = np.maximum(1 - (1 - alpha) / optics.SOLID, 0) + optics.TRACE * alpha**4
-    for weight in (solid * opacity, np.maximum(1 - alpha / optics.BACKGROUND_BELOW, 0) * opacity):
+    solid = np.maximum(1 - (1 - alpha) / matting.SOLID, 0) + matting.TRACE * alpha**4
+    for weight in (solid * opacity, np.maximum(1 - alpha / matting.BACKGROUND_BELOW, 0) * opacity):
         sums = np.dstack([light * weight[..., None], weight])
-        fields.append(push_pull(reduce(sums, optics.CELL), light))
+        fields.append(push_pull(reduce(sums, matting.CELL), light))
     return np.dstack(fields).astype(np.float32)
 
 
@@ -100,4 +100,4 @@ def push_pull(sums: Floats, light: Floats) -> Floats:
     above = push_pull(reduce(sums, 2), light)
     rows, columns = (np.arange(n) / 2 - 0.25 for n in sums.shape[:2])
     coarse = resample(above, rows, columns)
-    return (colour + np.maximum(optics.FIELD_BELOW - weight, 0) * coarse) / np.maximum(weight, optics.FIELD_BELOW)
+    return (colour + np.maximum(matting.FIELD_BELOW - weight, 0) * coarse) / np.maximum(weight, matting.FIELD_BELOW)

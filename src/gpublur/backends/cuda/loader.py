@@ -1,4 +1,4 @@
-"""Find the kernels, load them, launch them: with `cuda` the only module that knows CuPy.
+"""Find the kernels, load them, launch them: the only module that knows CuPy.
 
 A kernel source is loaded from its ``.fatbin`` if that was built from exactly the sources lying here, as ``fatbin.json``
 tells; otherwise NVRTC compiles it at first use. Importing this module touches neither CuPy nor a driver.
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..extras import install
-from ..memory import CupyMemory, Memory
+from ...extras import install
+from ...memory import CupyMemory, Memory
 
 if TYPE_CHECKING:
     import cupy
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gpublur")
 
 PACKAGE = __name__.partition(".")[0]
-CHECKOUT = Path(__file__).parents[3] / "kernels"
+CHECKOUT = Path(__file__).parents[4] / "kernels"
 DEFAULT_SHARED = 48 << 10  # bytes of dynamic shared memory that every kernel may take; more has to be asked for
 MANIFEST = "fatbin.json"
 

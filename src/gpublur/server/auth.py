@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from pathlib import Path
 
-from ..edit import InvalidArgument
+from ..errors import InvalidArgument
 
 LEAST = 16  # characters; shorter ones can be guessed
 

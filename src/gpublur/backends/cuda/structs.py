@@ -1,0 +1,56 @@
+"""What the host and the kernels agree on: arguments of kernels, member for member, and sizes of blocks.
+
+tests/test_cuda.py reads these sizes out of the kernels' sources.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ... import matting
+
+WARP, WARPS = 32, 8
+RUN = 16  # rows of a warp, at least
+COMPOSING, PARTS = 4, 16  # of composite.cu; COMPOSING: warps
+STRIP, SLOTS = 128, 144  # of pixel.cuh
+COPIES = 8  # of decimate.cu
+CHUNK = WARPS * STRIP  # of shrink.cu: pixels
+TILE, GROUPS = 64, 8  # of spans.cu
+ACROSS, DOWN, PLANES, BLOCK = 32, 8, 15, 16  # of matte.cu
+
+PHOTO = np.dtype(
+    [("pixels", "u8"), ("table", "u8"), ("picture", "i8"), ("channel", "i8"), ("height", "i4"), ("width", "i4"),
+     ("pixel", "i4"), ("opacity", "i4"), ("linear", "i4")], align=True,
+)  # fmt: skip
+INK = np.dtype([("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4")], align=True)
+COVER = np.dtype(
+    [("mask", "u8"), ("coefficients", "u8"), ("place", "f4", 4), ("unit", "f4"), ("kind", "i4"), ("rows", "i4"),
+     ("columns", "i4"), ("bytes", "i4")], align=True,
+)  # fmt: skip
+FIELDS = np.dtype(
+    [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
+)
+GLOW = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
+GRID = np.dtype(
+    [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
+     ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,
+)  # fmt: skip
+UPSAMPLING = np.dtype(
+    [("colour", "f4", 4), ("cells", "u8"), ("up", "u8"), ("across", "u8"), ("factor", "i4"), ("offset", "i4"),
+     ("reciprocal", "u4"), ("rows", "i4"), ("columns", "i4"), ("border", "i4")], align=True,
+)  # fmt: skip  # a multiple of 16 bytes, as its float4 is aligned
+STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
+SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
+TUNING = np.dtype(
+    [("epsilon", "f4"), ("flat", "f4"), ("unsure", "f4"), ("explained", "f4"), ("doubt", "f4"), ("stretch", "f4"),
+     ("certain", "f4"), ("certainty", "f4"), ("solid", "f4"), ("trace", "f4"), ("steep", "f4"), ("below", "f4"),
+     ("around", "i4")]
+)  # fmt: skip
+
+NONE, MASK, GUIDED = 0, 1, 2  # kinds of cover.cuh
+NEVER = -3e38  # no weight is below this
+TUNED = np.array(
+    (matting.EPSILON, matting.FLAT, matting.UNSURE, matting.EXPLAINED, matting.DOUBT, matting.STRETCH,
+     matting.CERTAIN[0], 1 / (matting.CERTAIN[1] - matting.CERTAIN[0]), 1 / matting.SOLID, matting.TRACE,
+     1 / matting.BACKGROUND_BELOW, matting.FIELD_BELOW, matting.AROUND), TUNING,
+)  # fmt: skip

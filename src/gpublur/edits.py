@@ -1,0 +1,73 @@
+"""An `Edit` and the file it is for: what is checked before a picture is read, and what is done before and after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
+
+from . import geometry, image_io, segmentation
+from .checks import Paint
+from .errors import InvalidArgument
+from .image_io import WRITTEN, Photo
+from .types import Edit
+
+WHITE: Paint = (255, 255, 255, 255)
+
+
+def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
+    """Return the edit checked, `Edit.checked`, and refuse what no model here can do.
+
+    Parameters
+    ----------
+    model, text_model
+        As `Editor` takes them: the default model, and the one for words.
+
+    Raises
+    ------
+    PromptUnsupported
+        The subject is described in words that neither understands.
+    InvalidArgument
+        Whatever else is wrong.
+    """
+    edit = edit.checked()
+    if edit.format is not None:
+        edit = replace(edit, format=image_io.written(edit.format, alpha=False))
+    model = model_for(edit, model)
+    for name in ("prompt", "negative_prompt"):
+        negative = name == "negative_prompt"
+        segmentation.check_words(f"subject.{name}", getattr(edit.subject, name), model, text_model, negative=negative)
+    return edit
+
+
+def model_for(edit: Edit, default: Any = "general") -> Any:
+    """Return the model that an edit's category names; ``default`` serves where none is ready, and words."""
+    if not isinstance(edit, Edit):
+        raise InvalidArgument(f"edit={edit!r} is not an Edit")
+    subject = edit.subject
+    own = subject.prompt is None and segmentation.ready_category(subject.category, default)
+    return subject.category if own else default
+
+
+def prepare(photo: Photo, edit: Edit) -> Photo:
+    """Return a decoded photo in the colours, and meant for the format, that the edit asks for."""
+    if edit.srgb:
+        photo = image_io.to_srgb(photo)
+    own = photo.format if photo.format in WRITTEN else "PNG"
+    return replace(photo, format=edit.format or own, exif=photo.exif if edit.metadata else None)
+
+
+def over_white(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels (H, W, 4) for a file that has no room for transparency."""
+    return geometry.paint_behind(pixels, WHITE)
+
+
+def write(photo: Photo, edit: Edit) -> bytes:
+    """Encode an edited photo."""
+    return image_io.encode(photo, jpeg_quality=jpeg_quality(edit))
+
+
+def jpeg_quality(edit: Edit) -> int:
+    """Return the quality that an edit asks for, or the default."""
+    return image_io.JPEG_QUALITY if edit.jpeg_quality is None else edit.jpeg_quality

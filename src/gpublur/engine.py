@@ -1,0 +1,118 @@
+"""What does the work of an `Editor`: a device, a model loaded at its first use, all pictures through `pipeline`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from . import arrays, backends, edits, image_io, pipeline, segmentation
+from .arrays import Batch
+from .checks import flag
+from .errors import InvalidArgument
+from .image_io import Photo
+from .types import BlurSpec, Edit, MaskInfo, SubjectQuery
+
+
+class Engine:
+    """A device and a segmentation model; the parameters are those of `gpublur.Editor`.
+
+    Attributes
+    ----------
+    asked : str
+        The device's name as it was asked for, ``"auto"`` perhaps.
+    device : backends.Device
+    """
+
+    def __init__(self, device: Any = "auto", model: Any = "general", text_model: Any = None) -> None:
+        self.asked = backends.device_name(device)
+        self.device = backends.choose(device)
+        self.model, self.text_model = model, text_model
+        self._segmenter: Any = None
+
+    def close(self) -> None:
+        """Let the model go."""
+        self._segmenter = None
+
+    def read(self, image: Any, layout: str | None, *, whole: bool) -> Batch:
+        """Read pictures; a GPU may take a dense batch whole."""
+        gpu = self.device.backend.ON_GPU
+        return arrays.read(image, layout, gpu=gpu, whole=gpu and whole)
+
+    def load(self) -> Any:
+        """Return the model, loaded at its first use."""
+        if self._segmenter is None:
+            self._segmenter = segmentation.load(self.model, self.device.model_device, self.text_model)
+        return self._segmenter
+
+    def run(
+        self, image: Any, layout: str | None, given: Any, query: SubjectQuery, step: Callable[..., Any], *settings: Any
+    ) -> Any:
+        """Do a step of `pipeline` on every picture, and give the results back in the caller's kind."""
+        query = query.checked()
+        for name in ("prompt", "negative_prompt"):
+            words = getattr(query, name)
+            if given is not None and words is not None:
+                raise InvalidArgument(f"mask and {name}={words!r} exclude each other: no model would look for it")
+            negative = name == "negative_prompt"
+            segmentation.check_words(name, words, self.model, self.text_model, negative=negative)
+        batch = self.read(image, layout, whole=not isinstance(given, (list, tuple)))
+        masks, segmenter = self.masks(given, batch), None if given is not None else self.load()
+        done = [
+            pipeline.run(self.device, picture, query, segmenter, mask, step, *settings)
+            for picture, mask in zip(batch.pictures, masks, strict=True)
+        ]
+        give = batch.give_planes if step is pipeline.segment else batch.give
+        results, infos = give([result for result, _ in done]), [info for _, some in done for info in some]
+        if not query.details:
+            return results
+        return results, infos[0] if batch.single else infos
+
+    def masks(self, given: Any, batch: Batch) -> Sequence[Any]:
+        """Return the given mask of each picture, or None for each."""
+        if given is None:
+            return [None] * len(batch.pictures)
+        return arrays.read_mask(given, batch.pictures, self.device.backend.ON_GPU)
+
+    def filter(self, image: Any, layout: str | None, spec: BlurSpec) -> Any:
+        """Blur every picture as a whole."""
+        spec, batch, results = spec.checked(), self.read(image, layout, whole=True), []
+        for picture in batch.pictures:
+            with pipeline.on_device(self.device, picture) as here:
+                result = pipeline.blur(self.device.backend, here, None, spec)
+                results.append(self.device.backend.to_input_device(result, picture))
+        return batch.give(results)
+
+    def apply(self, image: Any, edit: Edit, given: Any, layout: str | None, details: bool) -> Any:
+        """Do a checked edit on every picture, and give the results back in the caller's kind."""
+        batch = self.read(image, layout, whole=False)
+        done = self.edited(batch, edit, given, flag("details", details))
+        if not isinstance(image, (list, tuple)) and len({tuple(pixels.shape) for pixels, _ in done}) > 1:
+            raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
+        results, infos = batch.give([pixels for pixels, _ in done]), [info for _, info in done]
+        return (results, infos[0] if batch.single else infos) if details else results
+
+    def edit_photo(
+        self, photo: Photo, edit: Edit, given: Any, max_pixels: int, details: bool
+    ) -> tuple[Photo, MaskInfo | None]:
+        """Do a checked edit on a decoded file; see `gpublur.Editor.edit_photo`."""
+        batch = self.read(photo.pixels, None, whole=False)
+        [(pixels, info)] = self.edited(batch, edit, given, details, max_pixels)
+        if pixels.shape[2] == 4 and not image_io.FORMATS[photo.format].alpha:
+            pixels = edits.over_white(pixels)
+        return replace(photo, pixels=np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), info
+
+    def edited(
+        self, batch: Batch, edit: Edit, given: Any, details: bool, max_pixels: int = image_io.MAX_PIXELS
+    ) -> list[tuple[Any, MaskInfo | None]]:
+        """Do a checked edit on every picture; return pixels and info of each."""
+        return [
+            pipeline.apply_edit(
+                self.device, picture, edit,
+                self.load() if mask is None and pipeline.needs_model(picture, edit) else None, mask,
+                details=details, max_pixels=max_pixels,
+            )
+            for picture, mask in zip(batch.pictures, self.masks(given, batch), strict=True)
+        ]  # fmt: skip

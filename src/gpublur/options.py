@@ -1,0 +1,182 @@
+"""The command line's options: those of the value types, made of their fields and docstrings, and those of commands."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import click
+
+from . import image_io
+from .backends import device_name
+from .checks import PIXELS
+from .errors import InvalidArgument
+from .types import Refine, SubjectQuery
+
+# The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
+
+Value = TypeVar("Value")
+Decorator = Callable[[Any], Any]
+DESCRIBED = re.compile(r"^(\w+(?:, \w+)*) : [^\n]*\n((?:    [^\n]+\n?)+)", re.M)
+MARKS = re.compile(r"`+|\s*\(docs/maths\.md \(\d\)\)")  # of the markup, and references that a terminal cannot follow
+
+
+class Radius(click.ParamType):
+    """A number, whose range `BlurSpec` checks, or pixels."""
+
+    name = "radius"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return value if PIXELS.fullmatch(str(value)) else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor pixels such as 12px", param, ctx)
+
+
+class Device(click.ParamType):
+    """A device by its name."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        try:
+            return device_name(value)
+        except InvalidArgument as error:
+            self.fail(str(error), param, ctx)
+
+
+def joined(*options: Decorator) -> Decorator:
+    """Return a decorator that adds several options, shown in this order."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def options_of(kind: type, without: tuple[str, ...] = ()) -> Decorator:
+    """Return a decorator that adds an option for each field of a value type; its docstring describes them."""
+    hints, described = get_type_hints(kind), descriptions(kind)
+    return joined(
+        *(
+            _option(field.name, hints[field.name], field.default, described)
+            for field in fields(kind)
+            if field.name not in without
+        )
+    )
+
+
+def taken(kind: type[Value], options: dict[str, Any]) -> Value:
+    """Return a value of a type made of its options, which are taken out of all ``options``."""
+    names = [field.name for field in fields(kind) if field.name in options]  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names})
+
+
+def descriptions(kind: type) -> dict[str, str]:
+    """Return what the docstring of a value type says of each parameter."""
+    return {
+        name: " ".join(MARKS.sub("", text).split())
+        for names, text in DESCRIBED.findall(cleandoc(kind.__doc__ or ""))
+        for name in names.split(", ")
+    }
+
+
+def _option(name: str, hint: Any, default: Any, described: dict[str, str]) -> Decorator:
+    """Return the option for a field of a type."""
+    option = partial(click.option, help=described[name], default=default, show_default=default is not None)
+    word = name.replace("_", "-")
+    if hint is bool:
+        return option(f"--{word}/--no-{word}")
+    if hint == Refine:
+        chosen = partial(_or_default, default)
+        return option(f"--{word}/--no-{word}", default=None, show_default=False, callback=chosen)
+    if hint == float | str:
+        return option(f"--{word}", type=Radius())
+    if hint == tuple[float, float]:
+        return option(f"--{word}", type=float, nargs=2)
+    if hint == float | None:
+        return option(f"--{word}", type=float)
+    if hint == str | None:
+        return option(f"--{word}", metavar="WORDS")
+    return option(f"--{word}", type=click.Choice(get_args(hint)))
+
+
+def _or_default(default: Any, _ctx: Any, _option: Any, value: Any) -> Any:
+    return default if value is None else value
+
+
+def _forbid_network(value: bool) -> None:
+    if value:
+        os.environ["GPUBLUR_OFFLINE"] = "1"
+
+
+FILE = click.Path(path_type=Path)
+output = click.option(
+    "-o", "--output", required=True, type=FILE, help="A file for one picture, else a directory (made when needed)."
+)
+overwrite = click.option("--overwrite", is_flag=True, help="Replace existing files.")
+offline = click.option(
+    "--offline", is_flag=True, expose_value=False, callback=lambda _ctx, _option, value: _forbid_network(value),
+    help="Download no model, whatever it is named; the same as GPUBLUR_OFFLINE=1.",
+)  # fmt: skip
+device = click.option(
+    "--device", type=Device(), default="auto", show_default=True,
+    help="auto, cpu, cuda, or one GPU of several, such as cuda:1.",
+)  # fmt: skip
+models = joined(
+    click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
+    click.option("--text-model", help="CLIPSeg, for words that the model does not know: a folder, or hub:OWNER/REPO."),
+    offline,
+)
+pictures = joined(
+    click.argument("inputs", nargs=-1, required=True, type=FILE),
+    output,
+    overwrite,
+    models,
+    device,
+    click.option("--workers", type=click.IntRange(1, 1024), help="Pictures at a time; by default one for each CPU."),
+    click.option(
+        "--report",
+        type=FILE,
+        help="Write JSON here: of each picture its source, output, share, uncertainty, error.",
+    ),
+)
+subject = joined(
+    click.option(
+        "--category",
+        type=click.Choice(["general", "products", "cars"]),
+        default="general",
+        show_default=True,
+        help="A hint of what the subject is.",
+    ),
+    options_of(SubjectQuery, without=("details",)),
+)
+masks = joined(
+    click.option("--mask", type=FILE, help="A ready mask (white: subject) instead of the model, for a single input."),
+    click.option(
+        "--masks", type=FILE, help="A folder of ready masks, one for each input, as `gpublur mask` writes them."
+    ),
+)
+written = joined(
+    masks,
+    click.option(
+        "--format",
+        type=click.Choice(image_io.WRITTEN, case_sensitive=False),
+        help="Of the results; by default that of OUTPUT's name, or of each input.",
+    ),
+    click.option(
+        "--jpeg-quality",
+        type=click.IntRange(1, 100),
+        default=image_io.JPEG_QUALITY,
+        show_default=True,
+        help="Of JPEG, WebP and AVIF.",
+    ),
+)
