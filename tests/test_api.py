@@ -317,7 +317,7 @@ def test_refused_models(name):
     assert "model=[] is not" in said(InvalidArgument, [])  # not even hashable
     unknown = said(ModelUnavailable, "nonsense")
     assert "model='nonsense'" in unknown
-    assert "(general, products, cars)" in unknown
+    assert "(general, products, cars, isnet, " in unknown
 
 
 @pytest.mark.usefixtures("torch")

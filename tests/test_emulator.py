@@ -406,7 +406,7 @@ sources, folder, *lists = sys.argv[1:]
 kernels = {}
 for source in ("right.cu", "wrong.cu"):
     module = Module(f"{sources}/{source}", sanitize=True)
-    kernels |= {name: loader.get_function(name) for name in loader.names}
+    kernels |= {name: module.get_function(name) for name in module.names}
 for names in lists:
     if child := os.fork():
         os.waitpid(child, 0)

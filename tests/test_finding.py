@@ -8,7 +8,7 @@ import pytest
 import gpublur
 from gpublur import Edit, NoSubject
 from gpublur.matting import apply_empty_mask_policy
-from gpublur.types import DOUBT, SMALL, MaskInfo, mask_infos
+from gpublur.types import DOUBT, NOTHING, SMALL, MaskInfo, mask_infos
 
 
 def tensor(array):
@@ -49,7 +49,7 @@ def test_uncertainty_is_one_minus_the_overlap_to_expect(of):
 
 def test_uncertainty_of_what_is_sure_and_what_is_not(of):
     assert MaskInfo(of(disk() > 0.5)).uncertainty == pytest.approx(0, abs=1e-6)
-    assert MaskInfo(of(np.zeros((9, 9)))).uncertainty == 0
+    assert MaskInfo(of(np.zeros((9, 9)))).uncertainty == NOTHING  # an empty mask is no certainty
     assert MaskInfo(of(np.full((9, 9), 0.45))).uncertainty == 1
     soft, sharp = (MaskInfo(of(disk(soft=soft))).uncertainty for soft in (40, 10))
     assert soft > 2 * sharp > 0

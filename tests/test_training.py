@@ -275,7 +275,7 @@ def test_saved_weights_answer_as_the_network_that_learnt(encoders, tmp_path):
     model = network.build(encoders).eval()
     network.save(model, tmp_path)
     segmenter = load(tmp_path / "general.safetensors")
-    photo = np.random.default_rng(1).random((320, 320, 3), np.float32)
+    photo = np.random.default_rng(1).random((384, 384, 3), np.float32)
     with torch.inference_mode():
         wanted = network.enlarged(network.answer(model, torch.from_numpy(photo).permute(2, 0, 1)[None]))[0]
         found = segmenter.runtime.module((torch.from_numpy(photo).permute(2, 0, 1)[None] - 0.5) / 0.5)[0]
@@ -321,7 +321,7 @@ def test_training_ends_with_weights_that_load(packed, monkeypatch):
     segmenter = load(packed / "out" / "general.safetensors")
     photo = next(pixels for category, pixels in evaluate.pictures(packed / "pack") if category == CATS)[..., :3]
     mask = segmenter(photo)
-    assert mask.shape == (320, 320)
+    assert mask.shape == (384, 384)
     assert mask.min() >= 0
     assert mask.max() <= 1
 

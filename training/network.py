@@ -26,8 +26,9 @@ ARCHITECTURE = {
     "decoder_dropout": 0.1,
     "classes": len(CATEGORIES) + len(KINDS),
 }
-SIDE = 320
-CONFIG = {"input_size": SIDE, "mean": [0.5] * 3, "std": [0.5] * 3, "categories": CATEGORIES, "kinds": KINDS}
+SIDE = 320  # of the pictures that it learns from
+USED = 384  # of those that it is used on: small things are found better (README.md)
+CONFIG = {"input_size": USED, "mean": [0.5] * 3, "std": [0.5] * 3, "categories": CATEGORIES, "kinds": KINDS}
 
 
 def build(encoders: Sequence[Path] = (), init: Path | None = None) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import nn
 
 from .batches import Batches
 from .evaluate import measures, pictures
-from .network import SIDE, answer, build, enlarged, loss_of, save
+from .network import SIDE, USED, answer, build, enlarged, loss_of, save
 
 SMALL = 256
 SAVED = 50  # steps between checkpoints
@@ -113,7 +113,7 @@ def report(model: nn.Module, out: Path, val: Path | None, seen: int) -> None:
     found = defaultdict(list)
     for category, pixels in pictures(val) if val else ():
         photo = torch.from_numpy(pixels[..., :3]).permute(2, 0, 1)[None].float() / 255
-        photo = nn.functional.interpolate(photo, (SIDE, SIDE), mode="bilinear", antialias=True)
+        photo = nn.functional.interpolate(photo, (USED, USED), mode="bilinear", antialias=True)
         mask = enlarged(answer(model, photo)[:, :1])[0, 0].sigmoid().numpy()
         found[category.split("-")[0]].append(next(iter(measures(mask, pixels[..., 3]).values())))
     click.echo(f"seen {seen}  " + "  ".join(f"{group} {sum(v) / len(v):.4f}" for group, v in found.items()))

@@ -29,6 +29,7 @@ DEFAULT_THRESHOLD = (0.6, 0.95)  # linear luminance at which the boost begins an
 
 SUBJECT = 0.5  # the least value that some pixel of a subject's mask reaches
 SMALL = 0.01  # of the area: how much more overlap is granted, so that an empty mask that is sure of it is a good one
+NOTHING = 0.14  # of the answers that there is no subject were wrong (as above)
 DOUBT = 2.2  # times the doubt that a mask shows is the error that it has (training/README.md, "Reliability")
 
 
@@ -297,9 +298,9 @@ class MaskInfo:
     share : float
         How much of the picture is subject, in [0, 1].
     uncertainty : float
-        In [0, 1]: how much of the mask is probably wrong, as one minus its intersection over union with the true one.
-        Calibrated for the default model; for others it tells masks that are sure from those that are not. The mask
-        counts before it is refined.
+        In [0, 1]: how much of the mask is probably wrong, as one minus its intersection over union with the true one;
+        where nothing was found, how often that is wrong. Calibrated for the default model; for others it tells masks
+        that are sure from those that are not. The mask counts before it is refined.
     found : bool
         Whether there is a subject: whether the mask exceeds 1/2 anywhere.
 
@@ -336,7 +337,8 @@ class MaskInfo:
         # the union with the true one is all of that, and what is missed: sum(p) elsewhere.
         right = float(self._right)
         union = float(self._taken) + self.share - right
-        return min(1.0, max(0.0, DOUBT * (1 - (right + SMALL) / (union + SMALL))))
+        told = DOUBT * (1 - (right + SMALL) / (union + SMALL))
+        return min(1.0, max(0.0 if self.found else NOTHING, told))
 
     def __repr__(self) -> str:
         return f"MaskInfo(share={self.share:.3f}, uncertainty={self.uncertainty:.3f})"

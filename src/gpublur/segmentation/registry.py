@@ -120,7 +120,7 @@ _GENERAL = ModelInfo(
     path=str(_WEIGHTS / "general.safetensors"),
     on_cpu=str(_WEIGHTS / "general.onnx"),
     licence="Apache-2.0",
-    trained_on="Clothing Co-Parsing, Caltech-101, photos of clothes, cats and goods (NOTICE); ImageNet, Pascal VOC",
+    trained_on="photos of some thirty collections and the masks that IS-Net gives them (NOTICE); ImageNet, Pascal VOC",
 )
 SHIPPED = {
     row.name: row for row in (_GENERAL, *(replace(_GENERAL, name=name, category=name) for name in ("products", "cars")))
