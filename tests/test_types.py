@@ -89,7 +89,8 @@ def said(tmp_path_factory):
     for name, script in scripts.items():
         (folder / f"{name}.py").write_text(script)
     (folder / "torch.pyi").write_text(TORCH)
-    (folder / "mypy.ini").write_text(f"[mypy]\nmypy_path = {SOURCES}\nfollow_imports = silent\n")
+    path = "" if SOURCES.name == "site-packages" else f"mypy_path = {SOURCES}\n"  # where mypy looks of itself
+    (folder / "mypy.ini").write_text(f"[mypy]\n{path}follow_imports = silent\n")
     command = [sys.executable, "-m", "mypy", "--strict", "--no-pretty", "--cache-dir", str(folder / "cache")]
     run = subprocess.run(
         [*command, *(f"{name}.py" for name in scripts)], check=False, capture_output=True, text=True, cwd=folder
