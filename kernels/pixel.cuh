@@ -98,8 +98,10 @@ __device__ __forceinline__ float light(T v, int linear) {
   return linear ? decode(shown(v)) : __saturatef(shown(v));
 }
 
-__device__ __forceinline__ float luminance(const float* rgb) {
-  return fmaf(0.2126f, rgb[0], fmaf(0.7152f, rgb[1], 0.0722f * rgb[2]));
+// (3): luminance, or the eighth power of the brightest channel: coloured lamps are clipped in one.
+__device__ __forceinline__ float brightness(const float* rgb) {
+  const float most = fmaxf(fmaxf(rgb[0], rgb[1]), rgb[2]), second = most * most, fourth = second * second;
+  return fmaxf(fmaf(0.2126f, rgb[0], fmaf(0.7152f, rgb[1], 0.0722f * rgb[2])), fourth * fourth);
 }
 
 // ---- Pixels in registers: a lane has QUAD neighbours of a row, loaded as the aligned words of 32 bits that they lie in.

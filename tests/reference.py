@@ -151,15 +151,20 @@ def convolve(planes: Array, kernel: Array, method: str = "auto") -> Array:
 # --- One weight for everything (3) ---
 
 
+def brightness(light: Array) -> Array:
+    """(3)'s brightness (H, W) of light (H, W, 3), where a clipped channel counts too; grey (H, W, 1) is its own."""
+    return np.maximum(luminance(light), light.max(2) ** 8)
+
+
 def luminance(light: Array) -> Array:
     """Rec. 709 luminance (H, W) of light (H, W, 3); grey light (H, W, 1) is its own."""
     return light @ LUMINANCE if light.shape[2] == 3 else light[..., 0]
 
 
-def boost(lum: Array, highlights: float, threshold: tuple[float, float]) -> Array:
+def boost(bright: Array, highlights: float, threshold: tuple[float, float]) -> Array:
     """How much more a highlight weighs: 1 up to ``lo``, 2^(10 highlights) from ``hi`` on."""
     lo, hi = threshold
-    return 2 ** (10 * highlights * np.clip((lum - lo) / (hi - lo), 0, 1))
+    return 2 ** (10 * highlights * np.clip((bright - lo) / (hi - lo), 0, 1))
 
 
 def background_weight(alpha: ArrayLike) -> Array:
@@ -175,7 +180,7 @@ def weight(
     coverage: ArrayLike = 1,
 ) -> Array:
     """The weight (H, W) of each pixel in the blur of the background."""
-    return background_weight(alpha) * boost(luminance(light), highlights, threshold) * coverage
+    return background_weight(alpha) * boost(brightness(light), highlights, threshold) * coverage
 
 
 def normalised_blur(light: Array, w: Array, kernel: Array) -> tuple[Array, Array]:

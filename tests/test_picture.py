@@ -48,6 +48,30 @@ def test_sizes_that_hurt(editor, mode, size):
         assert worst <= CONTRACT[mode, quality][0]
 
 
+LAMPS = [(255, 255, 255), (255, 200, 120), (255, 160, 60), (255, 40, 20), (40, 80, 255), (60, 255, 80)]
+
+
+@pytest.mark.parametrize("lamp", LAMPS)
+def test_lamps_of_every_colour_become_disks(editor, lamp):
+    """A street lamp is coloured, and clipped in one channel: its disk is as bright as a white one's in that channel."""
+    night = np.full((120, 160, 3), 12, np.uint8)
+    night[58:62, 78:82] = lamp
+    clipped = np.argmax(lamp)
+    plain = editor.bokeh_blur(night, 0.04, highlights=0)[60, 80, clipped]
+    glowing = editor.bokeh_blur(night, 0.04)[60, 80, clipped]
+    night[58:62, 78:82] = 255
+    assert glowing > plain + 40
+    assert abs(int(glowing) - int(editor.bokeh_blur(night, 0.04)[60, 80, clipped])) <= 2
+
+
+@pytest.mark.parametrize("sky", [(100, 150, 220), (135, 180, 240)])
+def test_a_blue_sky_is_no_lamp(editor, sky):
+    photo = np.full((120, 160, 3), 40, np.uint8)
+    photo[:60] = sky
+    plain = editor.bokeh_blur(photo, 0.04, highlights=0)
+    np.testing.assert_array_equal(editor.bokeh_blur(photo, 0.04), plain)
+
+
 def test_a_doubtful_matte_lends_no_light(editor):
     """Noise that no matte fits: (5)'s bounds decide about most pixels, and what is added up stays near the photo."""
     rng = np.random.default_rng(0)

@@ -145,6 +145,10 @@ def test_boost_and_luminance():
     np.testing.assert_array_equal(ref.boost(lum, 0, (0.4, 0.9)), 1)
     np.testing.assert_allclose(ref.luminance(np.eye(3)[None]), [[0.2126, 0.7152, 0.0722]])
     np.testing.assert_array_equal(ref.luminance(lum[None, :, None]), lum[None])
+    np.testing.assert_array_equal(ref.brightness(lum[None, :, None]), lum[None])
+    np.testing.assert_allclose(
+        ref.brightness(np.array([[[0, 0, 1], [0.5, 0.5, 0.9]]])), [[1, 0.52888]], rtol=0, atol=1e-8
+    )
 
 
 def test_weight():

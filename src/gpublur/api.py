@@ -132,7 +132,7 @@ class Editor:
             In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh
             in linear light, else 0.
         highlight_threshold : (float, float)
-            Linear luminance where that begins and where it is complete; by default 0.6 and 0.95.
+            Brightness where that begins and where it is complete; by default 0.6 and 0.95.
         quality : {"high", "fast", "exact"}
             ``high`` is within 2/255 of ``exact`` (0.1/255 for the Gaussian), ``exact`` works at full resolution.
         linear_light : bool
