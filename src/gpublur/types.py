@@ -54,6 +54,9 @@ class BlurSpec:
         How far the grid may be decimated (docs/maths.md (6)); ``exact`` works at full resolution.
     linear_light : bool
         Whether sRGB values are decoded to linear light for the blur and encoded after it.
+    dither : bool
+        Whether blurred 8-bit pixels are dithered, by less than half a value, before they are rounded: otherwise a
+        smooth sky shows bands (docs/maths.md (8)).
 
     Examples
     --------
@@ -73,12 +76,14 @@ class BlurSpec:
     highlight_threshold: tuple[float, float] = DEFAULT_THRESHOLD
     quality: Quality = "high"
     linear_light: bool = True
+    dither: bool = True
 
     def checked(self) -> BlurSpec:
         """Return the spec with every value checked and defaults filled in; raise `InvalidArgument` otherwise."""
         choice("mode", self.mode, MODES)
         choice("quality", self.quality, QUALITIES)
         flag("linear_light", self.linear_light)
+        flag("dither", self.dither)
         glows = self.mode == "bokeh" and self.linear_light
         highlights = (DEFAULT_HIGHLIGHTS if glows else 0.0) if self.highlights is None else self.highlights
         try:
