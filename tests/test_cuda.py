@@ -297,7 +297,7 @@ def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
 @pytest.mark.parametrize("radius", [0.5, 1.3, 7.7, 24.0])
 def test_steps_are_the_aperture_four_times(radius):
     """Each of the four neighbouring results gets every span once, from the row it belongs to."""
-    spans = optics.disk(radius)
+    spans = optics.disk(radius, 99, 99)
     weight, half, start = tables.steps(spans)
     for i in range(tables.ROWS):
         rebuilt = {}

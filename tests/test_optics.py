@@ -109,13 +109,33 @@ def test_taps(sigma):
 
 @pytest.mark.parametrize("r", [0.3, 0.5, 0.7, 1, 1.5, 2.5, 10, 24.3])
 def test_spans_rebuild_the_exact_disk(r):
-    spans = optics.disk(r)
+    spans = optics.disk(r, 99, 99)
     assert (spans.dy.dtype, spans.half.dtype, spans.weight.dtype) == (np.int32, np.int32, np.float32)
     assert (spans.weight > 0).all()
     kernel, want = kernel_of_spans(spans), reference.disk_kernel(r)
     assert kernel.sum() == pytest.approx(1, abs=1e-6)
     assert kernel.shape == want.shape
     np.testing.assert_allclose(kernel, want, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5, 50), (50, 5), (3, 3), (1, 12)])
+def test_of_a_disk_only_what_reaches_across_the_frame_is_there(rows, columns):
+    whole, part = kernel_of_spans(optics.disk(10.3, 99, 99)), kernel_of_spans(optics.disk(10.3, rows, columns))
+    down, across = (min(n - 1, 10) for n in (rows, columns))
+    centre, here = len(whole) // 2, len(part) // 2
+    cut = (slice(centre - down, centre + down + 1), slice(centre - across, centre + across + 1))
+    same = (slice(here - down, here + down + 1), slice(here - across, here + across + 1))
+    np.testing.assert_allclose(part[same], whole[cut], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [(1, 1_000_000), (1_000_000, 1), (3, 5_000_000), (7_000, 7_000)])
+def test_a_plan_is_no_larger_than_the_picture_s_sides(size):
+    """Thin pictures have radii of many times their width."""
+    p = optics.plan.__wrapped__(BlurSpec("bokeh", 0.05, 0.0), *size)
+    rows, columns = (n + 2 * optics.BORDER for n in p.grid)
+    assert len(p.aperture.dy) <= 2 * min(rows + columns, 3 * p.aperture.reach)
+    assert p.aperture.dy.max() < rows
+    assert p.aperture.half.max() < columns
 
 
 @pytest.mark.parametrize("factor", range(2, 17))
@@ -187,4 +207,4 @@ def test_the_boost_table(highlights):
 
 @pytest.mark.parametrize("r", [1e-170, 5e-324])
 def test_a_disk_smaller_than_any_square_is_one_pixel(r):
-    np.testing.assert_array_equal(kernel_of_spans(optics.disk(r)), [[1]])
+    np.testing.assert_array_equal(kernel_of_spans(optics.disk(r, 9, 9)), [[1]])

@@ -128,7 +128,8 @@ def plan(spec: BlurSpec, height: int, width: int) -> Plan:
     else:
         down, first = np.full(factor, 1 / factor), 0
         shift, up = polyphase(factor, catmull_rom)
-        aperture = disk(r / factor)
+        rows, columns = (-(-n // factor) + 2 * BORDER for n in (height, width))
+        aperture = disk(r / factor, rows, columns)
     return Plan(height, width, factor, first, down.astype(np.float32), shift, up.astype(np.float32), aperture)
 
 
@@ -140,25 +141,33 @@ def gaussian(sigma: float) -> Taps:
     return Taps((weights / weights.sum()).astype(np.float32), reach)
 
 
-def disk(radius: float) -> Spans:
-    """Return the spans of a disk of ``radius`` cells, every cell weighted by its covered area."""
-    cover = disk_cover(max(radius, 0.5))  # a smaller one lies within its pixel
-    cover /= cover[0, 0] + 2 * (cover[0, 1:].sum() + cover[1:, 0].sum()) + 4 * cover[1:, 1:].sum()
-    # Along a row the cover falls with |dx|: it is a sum of centred intervals, one for each place where it falls.
-    fall = cover - np.pad(cover, ((0, 0), (0, 1)))[:, 1:]
-    dy, half = np.nonzero(fall > 1e-9 * cover[0, 0])
-    return Spans(dy.astype(np.int32), half.astype(np.int32), fall[dy, half].astype(np.float32), len(cover) - 1)
+def disk(radius: float, rows: int, columns: int) -> Spans:
+    """Return the spans of a disk of ``radius`` cells, every cell weighted by its covered area.
 
-
-def disk_cover(radius: float) -> NDArray[np.float64]:
-    """Return the covered area of the cells of a disk's quadrant, (n + 1, n + 1) in [0, 1]; ``radius`` is at least 0.5.
-
-    The area of {0 <= x <= a, 0 <= y <= b} within the disk has a closed form; a cell is a difference of four of them.
+    Only what reaches from one cell of a frame of ``rows`` x ``columns`` to another is there: memory and time are linear
+    in the frame's cells, however thin it is.
     """
-    n = math.ceil(radius - 0.5)
-    edges = np.concatenate([[0.0], np.arange(n + 1) + 0.5])
-    a = np.minimum(edges, radius)
-    corner = quadrant_area(a[None, :], a[:, None], radius)
+    radius = max(radius, 0.5)  # a smaller one lies within its pixel
+    cover = disk_cover(radius, rows, columns)
+    # Along a row the cover falls with |dx|: it is a sum of centred intervals, one for each place where it falls. The
+    # last takes all that would fall beyond the frame. Less than the areas' rounding error is no fall.
+    fall = cover - np.pad(cover, ((0, 0), (0, 1)))[:, 1:]
+    dy, half = np.nonzero(fall > max(1e-9, 1e-15 * radius**2))
+    weight = (fall[dy, half] / (math.pi * radius**2)).astype(np.float32)
+    return Spans(dy.astype(np.int32), half.astype(np.int32), weight, max(cover.shape) - 1)
+
+
+def disk_cover(radius: float, rows: int, columns: int) -> NDArray[np.float64]:
+    """Return the covered area of the first ``rows`` x ``columns`` cells of a disk's quadrant, or as many as it has.
+
+    They are in [0, 1]; ``radius`` is at least 0.5. The area of {0 <= x <= a, 0 <= y <= b} within the disk has a closed
+    form; a cell is a difference of four of them.
+    """
+    n = math.ceil(radius - 0.5) + 1
+    down, across = (
+        np.minimum(np.concatenate([[0.0], np.arange(min(n, most)) + 0.5]), radius) for most in (rows, columns)
+    )
+    corner = quadrant_area(across[None, :], down[:, None], radius)
     cover = np.diff(np.diff(corner, axis=0), axis=1)
     cover[0] *= 2  # the cells on the axes are whole, their quadrant's part is half
     cover[:, 0] *= 2

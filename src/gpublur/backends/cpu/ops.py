@@ -213,14 +213,16 @@ def decimate(
 def separable(taps: Taps, plan: Plan, frames: Frames, band: Band) -> None:
     """Blur the band's cells along rows, in place, and then along columns into its soft rows."""
     loops.along_rows(frames.cells, taps.weights, *band.fresh)
-    loops.along_columns(frames.cells, taps.weights, frames.soft, -BORDER, plan.grid[0] + BORDER, *band.soft)
+    loops.along_columns(
+        frames.cells, taps.weights, frames.soft, frames.margin, -BORDER, plan.grid[0] + BORDER, *band.soft
+    )
 
 
 def spans(runs: Spans, plan: Plan, frames: Frames, band: Band) -> None:
     """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
     loops.prefix_rows(frames.cells, *band.fresh)
     loops.span_rows(
-        frames.cells, runs.dy, runs.half, runs.weight, runs.reach, frames.soft, frames.margin, -BORDER,
+        frames.cells, runs.dy, runs.half, runs.weight, int(runs.half.max()), frames.soft, frames.margin, -BORDER,
         plan.grid[0] + BORDER, *band.soft,
     )  # fmt: skip
 

@@ -69,15 +69,18 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     half : (2 * reach + ROWS,) int32
     start : (2 * reach + ROWS + 1,) int32
     """
-    dense = np.zeros((spans.reach + 1, spans.half.max() + 1), np.float32)
+    down = spans.dy.max()  # less than the reach where the frame is wider than high
+    dense = np.zeros((down + 1, spans.half.max() + 1), np.float32)
     dense[spans.dy, spans.half] = spans.weight
     nothing = np.zeros_like(dense[0])
     weights, halves, start = [], [], [0]
     for q in range(-spans.reach, spans.reach + ROWS):
-        rows = [dense[abs(q - i)] if abs(q - i) <= spans.reach else nothing for i in range(ROWS)]
-        used = np.flatnonzero(np.any(rows, axis=0))
-        low, high = used[0], used[-1] + 1
-        weights.append(np.stack(rows, axis=1)[low:high])
+        low = high = 0
+        if -down <= q < down + ROWS:
+            rows = [dense[abs(q - i)] if abs(q - i) <= down else nothing for i in range(ROWS)]
+            used = np.flatnonzero(np.any(rows, axis=0))
+            low, high = used[0], used[-1] + 1
+            weights.append(np.stack(rows, axis=1)[low:high])
         halves.append(low)
         start.append(start[-1] + high - low)
     return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)

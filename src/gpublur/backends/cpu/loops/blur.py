@@ -68,14 +68,14 @@ def four_pairs(row, out, weights, reach, k):
 
 
 @loop
-def along_columns(frame, weights, out, lowest, highest, begin, end, part, parts):
-    """Convolve the columns of the frame with the taps into rows begin..end-1 of ``out``; lowest..highest-1 exist."""
+def along_columns(frame, weights, out, margin, lowest, highest, begin, end, part, parts):
+    """Convolve the columns between the margins into rows begin..end-1 of ``out``; rows lowest..highest-1 exist."""
     capacity, planes, columns = frame.shape
     reach = weights.shape[0] // 2
     from_y, to_y = share(begin, end, part, parts)
     for top in range(from_y, to_y, ROWS):
-        for from_x in range(0, columns, TILE):
-            to_x = min(from_x + TILE, columns)
+        for from_x in range(margin - BORDER, columns - margin + BORDER, TILE):
+            to_x = min(from_x + TILE, columns - margin + BORDER)
             for y in range(top, min(top + ROWS, to_y)):
                 for c in range(planes):
                     target = out[(y + out.shape[0]) % out.shape[0], c, from_x:to_x]
@@ -118,6 +118,7 @@ def prefix_rows(frame, begin, end, part, parts):
 def span_rows(frame, dy, half, weight, reach, out, margin, lowest, highest, begin, end, part, parts):
     """Sum the spans (7) from row prefixes into rows begin..end-1 of ``out``; rows lowest..highest-1 exist.
 
+    No span is wider than ``reach`` to either side.
     Rows dy above and below share their spans: they are added first, then read twice for each span.
     """
     capacity, planes, columns = frame.shape
