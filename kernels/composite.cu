@@ -12,7 +12,7 @@
 #include "cover.cuh"
 
 // Colours of subject and background around every place (docs/maths.md, colour fields), linear or as displayed.
-struct Fields {
+struct ColorFields {
   const float4* fore;  // (pictures, rows, columns)
   const float4* back;
   float across, left, down, top;  // column = across * x + left, row = down * y + top
@@ -42,7 +42,7 @@ constexpr int CELLS = 6;                // that four neighbouring pixels are int
 // B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers. It is held within what
 // a background between black and white leaves of I.
 template <int COLOURS>
-__device__ __forceinline__ void foreground(const Fields& fields, int z, int y, int x, float alpha, float* rgb) {
+__device__ __forceinline__ void foreground(const ColorFields& fields, int z, int y, int x, float alpha, float* rgb) {
   const float many = __fdividef(1.f, fmaxf(alpha, 1e-20f));
   float most[COLOURS];
 #pragma unroll
@@ -66,7 +66,7 @@ __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, i
 // B at a pixel from the sums over the blurred cells: (3)'s division, with the background field where weight is missing,
 // which is measured by the pixel's own opacity.
 template <int COLOURS>
-__device__ __forceinline__ void divide(const Fields& fields, int z, int y, int x, float opacity,
+__device__ __forceinline__ void divide(const ColorFields& fields, int z, int y, int x, float opacity,
                                        Cell<COLOURS + 1>& cell) {
   float weight = cell.v[COLOURS];
   const float below = fields.below > 0.f ? fields.below * fmaxf(opacity, FAINT) : fields.below;
@@ -85,8 +85,8 @@ __device__ __forceinline__ void divide(const Fields& fields, int z, int y, int x
 }
 
 template <class T, int COLOURS, int PIXEL, bool CUT>
-__device__ __forceinline__ void composite(const Photo& photo, const Cover& cover, const Fields& fields,
-                                          const Upsampling& frame, const Ink& ink, T* out) {
+__device__ __forceinline__ void composite(const Photo& photo, const AlphaSource& cover, const ColorFields& fields,
+                                          const Upsampling& frame, const OutputEncoding& encoding, T* out) {
   constexpr int PLANES = COLOURS + 1;
   using Sum = Cell<PLANES>;
   using Pixels = Quad<T, COLOURS, PIXEL>;
@@ -118,7 +118,7 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
   const int top = (blockIdx.y * warps + warp) * RUN, bottom = min(top + RUN, photo.height);
   if (top >= bottom) return;
   const Patch matte = patch(cover, z, top, bottom, x0, x0 + n);
-  const bool masked = cover.kind == COVER_MASK, alike = !CUT && ink.pixel == PIXEL;
+  const bool masked = cover.kind == COVER_MASK, alike = !CUT && encoding.pixel == PIXEL;
   const auto place = [&](int y) {  // of the lane's pixels, and of their mask, in the stack
     return static_cast<int64_t>(z * photo.height + y) * photo.width + x;
   };
@@ -227,8 +227,8 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
 #pragma unroll
     for (int i = 0; i < QUAD; ++i)
       plain = plain && sum[i].v[COLOURS] >= fields.below;
-    T* const to = out + z * ink.picture + (static_cast<int64_t>(y) * photo.width + x0) * ink.pixel;
-    const Segment<T> result = segment_at(buffer, to, ink.channel, ink.pixel, STRIP);
+    T* const to = out + z * encoding.picture + (static_cast<int64_t>(y) * photo.width + x0) * encoding.pixel;
+    const Segment<T> result = segment_at(buffer, to, encoding.channel, encoding.pixel, STRIP);
     if (copied) {
       store_quad(result, load(), channels);
     } else if (__all_sync(ALL, plain)) {
@@ -237,11 +237,11 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
 #pragma unroll
       for (int i = 0; i < QUAD; ++i) {
         const float share = __fdividef(1.f, fmaxf(sum[i].v[COLOURS], 1e-12f));
-        const float noise = sizeof(T) == 1 ? dither(ink, y, x + i) : 0.f;
+        const float noise = sizeof(T) == 1 ? dither(encoding, y, x + i) : 0.f;
 #pragma unroll
         for (int c = 0; c < COLOURS; ++c) {
           const float v = sum[i].v[c] * share;
-          pixels.set(c, i, coded((ink.encode ? encode(v) : __saturatef(v)) + noise, T()));
+          pixels.set(c, i, coded((encoding.encode ? encode(v) : __saturatef(v)) + noise, T()));
         }
       }
       store_quad(result, pixels, channels);
@@ -277,10 +277,10 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
             for (int c = 0; c < COLOURS; ++c)
               b.v[c] = CUT ? rgb[c] : mix(b.v[c], rgb[c], share);
           }
-          const float noise = !CUT && sizeof(T) == 1 ? dither(ink, y, x0 + k) : 0.f;
+          const float noise = !CUT && sizeof(T) == 1 ? dither(encoding, y, x0 + k) : 0.f;
 #pragma unroll
           for (int c = 0; c < COLOURS; ++c)
-            put(to_k + c * result.channel, (ink.encode ? encode(b.v[c]) : __saturatef(b.v[c])) + noise);
+            put(to_k + c * result.channel, (encoding.encode ? encode(b.v[c]) : __saturatef(b.v[c])) + noise);
         }
         if (CUT) {
           put(to_k + COLOURS * result.channel,
@@ -291,15 +291,16 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
       }
     }
     __syncwarp();
-    store_segment(result, to, ink.channel, channels_out, n);
+    store_segment(result, to, encoding.channel, channels_out, n);
     __syncwarp();  // before the next row overwrites the buffer
   }
 }
 
-#define ENTRY(T, NAME, COLOURS, PIXEL)                                                                            \
-  extern "C" __global__ void __launch_bounds__(128, 3) composite_##NAME##_##COLOURS##_##PIXEL(                    \
-      const Photo photo, const Cover cover, const Fields fields, const Upsampling frame, const Ink ink, T* out) { \
-    composite<T, COLOURS, PIXEL, false>(photo, cover, fields, frame, ink, out);                                   \
+#define ENTRY(T, NAME, COLOURS, PIXEL)                                                                             \
+  extern "C" __global__ void __launch_bounds__(128, 3)                                                             \
+      composite_##NAME##_##COLOURS##_##PIXEL(const Photo photo, const AlphaSource cover, const ColorFields fields, \
+                                             const Upsampling frame, const OutputEncoding encoding, T* out) {      \
+    composite<T, COLOURS, PIXEL, false>(photo, cover, fields, frame, encoding, out);                               \
   }
 FOR_EVERY_PICTURE(ENTRY)
 #undef ENTRY
@@ -307,7 +308,7 @@ FOR_EVERY_PICTURE(ENTRY)
 // cutout: F and alpha times the photo's own, straight; grey photos are read three times over (channel 0 apart).
 // alpha: the matte at every pixel, (pictures, H, W) float.
 template <class T>
-__device__ __forceinline__ void alpha(const Photo& photo, const Cover& cover, float* out, int opacity) {
+__device__ __forceinline__ void alpha(const Photo& photo, const AlphaSource& cover, float* out, int opacity) {
   const int x = blockIdx.x * WARP + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y, z = blockIdx.z;
   if (x >= photo.width || y >= photo.height) return;
   const int64_t at = static_cast<int64_t>(y) * photo.width + x,
@@ -323,18 +324,19 @@ __device__ __forceinline__ void alpha(const Photo& photo, const Cover& cover, fl
   out[index] = opacity ? a * shown(pixel[photo.opacity * photo.channel]) : a;
 }
 
-#define CUTOUT(T, NAME, PIXEL)                                                                                    \
-  extern "C" __global__ void __launch_bounds__(128, 3) cutout_##NAME##_##PIXEL(                                   \
-      const Photo photo, const Cover cover, const Fields fields, const Upsampling frame, const Ink ink, T* out) { \
-    composite<T, 3, PIXEL, true>(photo, cover, fields, frame, ink, out);                                          \
+#define CUTOUT(T, NAME, PIXEL)                                                                      \
+  extern "C" __global__ void __launch_bounds__(128, 3)                                              \
+      cutout_##NAME##_##PIXEL(const Photo photo, const AlphaSource cover, const ColorFields fields, \
+                              const Upsampling frame, const OutputEncoding encoding, T* out) {      \
+    composite<T, 3, PIXEL, true>(photo, cover, fields, frame, encoding, out);                       \
   }
-#define ENTRY(T, NAME)                                                              \
-  CUTOUT(T, NAME, 1)                                                                \
-  CUTOUT(T, NAME, 3)                                                                \
-  CUTOUT(T, NAME, 4)                                                                \
-  extern "C" __global__ void __launch_bounds__(256)                                 \
-      alpha_##NAME(const Photo photo, const Cover cover, float* out, int opacity) { \
-    alpha<T>(photo, cover, out, opacity);                                           \
+#define ENTRY(T, NAME)                                                                    \
+  CUTOUT(T, NAME, 1)                                                                      \
+  CUTOUT(T, NAME, 3)                                                                      \
+  CUTOUT(T, NAME, 4)                                                                      \
+  extern "C" __global__ void __launch_bounds__(256)                                       \
+      alpha_##NAME(const Photo photo, const AlphaSource cover, float* out, int opacity) { \
+    alpha<T>(photo, cover, out, opacity);                                                 \
   }
 ENTRY(uint8_t, uint8)
 ENTRY(uint16_t, uint16)

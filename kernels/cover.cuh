@@ -5,7 +5,7 @@
 enum { COVER_NONE = 0, COVER_MASK = 1, COVER_GUIDED = 2 };
 
 // A stack of mattes. Column of the mask or sample = across * x + left, row = down * y + top.
-struct Cover {
+struct AlphaSource {
   const void* mask;            // (rows, columns) uint8, or float32 in [0, 1]
   const float4* coefficients;  // (rows, columns): alpha = x r + y g + z b + w, in display values
   float across, left, down, top;
@@ -35,7 +35,7 @@ __device__ __forceinline__ float4 mix(const float4* grid, int columns, const Bet
              mix(__ldg(below + x.low), __ldg(below + x.high), x.t), y.t);
 }
 
-// The cell of a grid at pixel (z, y, x); Place, a Cover or Fields, says where the grid lies under the picture.
+// The cell of a grid at pixel (z, y, x); Place, an AlphaSource or ColorFields, says where the grid lies under the picture.
 template <class Place>
 __device__ __forceinline__ float4 grid_at(const Place& place, const float4* grid, int z, int y, int x) {
   return mix(grid + static_cast<int64_t>(z) * place.rows * place.columns, place.columns,
@@ -44,12 +44,12 @@ __device__ __forceinline__ float4 grid_at(const Place& place, const float4* grid
 }
 
 // A mask of any size, and the pixel (z, y, x) of the picture it belongs to.
-__device__ __forceinline__ float mask_value(const Cover& cover, int64_t at) {
+__device__ __forceinline__ float mask_value(const AlphaSource& cover, int64_t at) {
   const float v = cover.bytes ? __ldg(static_cast<const uint8_t*>(cover.mask) + at)
                               : __ldg(static_cast<const float*>(cover.mask) + at);
   return v * cover.unit;
 }
-__device__ __forceinline__ float resampled(const Cover& cover, int z, int y, int x) {
+__device__ __forceinline__ float resampled(const AlphaSource& cover, int z, int y, int x) {
   const Between row = between(fmaf(cover.down, y, cover.top), cover.rows);
   const Between column = between(fmaf(cover.across, x, cover.left), cover.columns);
   const int64_t above = (static_cast<int64_t>(z) * cover.rows + row.low) * cover.columns;
@@ -69,7 +69,7 @@ struct Patch {
   float value;
 };
 
-__device__ __forceinline__ Patch patch(const Cover& cover, int z, int top, int bottom, int left, int right) {
+__device__ __forceinline__ Patch patch(const AlphaSource& cover, int z, int top, int bottom, int left, int right) {
   if (cover.kind != COVER_GUIDED) return {cover.kind == COVER_NONE, 0.f};
   const float4* const grid = cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns;
   const int low = between(fmaf(cover.down, top, cover.top), cover.rows).low,
@@ -96,11 +96,11 @@ struct Line {
 };
 
 // Samples that n pixels need.
-__device__ __forceinline__ int line_samples(const Cover& cover, int n) {
+__device__ __forceinline__ int line_samples(const AlphaSource& cover, int n) {
   return static_cast<int>(n * cover.across) + 3;
 }
 
-__device__ __forceinline__ Line line_at(const Cover& cover, int z, int y, int left, int right, float4* to) {
+__device__ __forceinline__ Line line_at(const AlphaSource& cover, int z, int y, int left, int right, float4* to) {
   const float4* const grid = cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns;
   const Between row = between(fmaf(cover.down, y, cover.top), cover.rows);
   const int first = between(fmaf(cover.across, left, cover.left), cover.columns).low,
@@ -116,7 +116,7 @@ __device__ __forceinline__ Line line_at(const Cover& cover, int z, int y, int le
 }
 
 // Alpha at pixel x of the line; rgb are its display values.
-__device__ __forceinline__ float alpha_at(const Cover& cover, const Line& line, int x, const float* rgb) {
+__device__ __forceinline__ float alpha_at(const AlphaSource& cover, const Line& line, int x, const float* rgb) {
   const Between column = between(fmaf(cover.across, x, cover.left), cover.columns);
   // Interpolated after the product, which is the same and takes fewer registers.
   return __saturatef(mix(affine(line.samples[column.low - line.first], rgb),
@@ -129,12 +129,12 @@ struct MaskQuad {
   __device__ __forceinline__ bool zero() const {
     return (codes.word[0] | codes.word[1] | codes.word[2] | codes.word[3]) == 0;
   }
-  __device__ __forceinline__ float at(const Cover& cover, int i) const {
+  __device__ __forceinline__ float at(const AlphaSource& cover, int i) const {
     return cover.unit * (cover.bytes ? static_cast<float>(__byte_perm(codes.word[0], 0, 0x4440 | i)) : codes.at(i));
   }
 };
 
-__device__ __forceinline__ MaskQuad load_mask(const Cover& cover, int64_t at, bool inside) {
+__device__ __forceinline__ MaskQuad load_mask(const AlphaSource& cover, int64_t at, bool inside) {
   const int64_t all = static_cast<int64_t>(gridDim.z) * cover.rows * cover.columns;
   MaskQuad quad = {};
   if (cover.bytes) {

@@ -11,10 +11,10 @@
 // in two cells along each axis where the kernel is a tent, in one where it is a box.
 #include "cover.cuh"
 
-struct Glow {        // (3)
-  float steep;       // weight falls as 1 - alpha * steep
-  float low, slope;  // t = (Y - low) * slope
-  float strength;    // boost = 2^(strength * t)
+struct HighlightCurve {  // (3)
+  float steep;           // weight falls as 1 - alpha * steep
+  float low, slope;      // t = (V - low) * slope
+  float strength;        // boost = 2^(strength * t)
 };
 
 struct Grid {
@@ -42,8 +42,8 @@ __device__ __forceinline__ void count(Cell<COLOURS + 1>& own, Cell<COLOURS + 1>&
 }
 
 template <class T, int COLOURS, int PIXEL>
-__device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover, const Glow& glow, const Grid& grid,
-                                         Cell<COLOURS + 1>* frame) {
+__device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& cover, const HighlightCurve& curve,
+                                         const Grid& grid, Cell<COLOURS + 1>* frame) {
   constexpr int PLANES = COLOURS + 1;
   using Sum = Cell<PLANES>;
   using Pixels = Quad<T, COLOURS, PIXEL>;
@@ -79,7 +79,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
   const bool whole = __all_sync(ALL, x >= 0 && x + QUAD <= photo.width);
   Patch matte = {};
   if (top < bottom && left < right) matte = patch(cover, z, top, bottom, left, right);
-  if (left >= right || (matte.flat && matte.value * glow.steep >= 1.f)) bottom = top;  // nothing counts
+  if (left >= right || (matte.flat && matte.value * curve.steep >= 1.f)) bottom = top;  // nothing counts
 
   const T* const lowest = static_cast<const T*>(photo.pixels);
   const T* from = lowest + z * photo.picture + (static_cast<int64_t>(top) * photo.width + x) * PIXEL;
@@ -162,7 +162,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
               rgb[c] = shown(pixels.at(COLOURS == 3 ? c : 0, i));
             alpha = alpha_at(cover, coefficients, x + i, rgb);
           }
-          w[i] = fmaxf(fmaf(-glow.steep, alpha, 1.f), 0.f);
+          w[i] = fmaxf(fmaf(-curve.steep, alpha, 1.f), 0.f);
           counts = counts || w[i] > 0.f;
         }
         if (!__any_sync(ALL, counts)) continue;
@@ -180,18 +180,18 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
           }
         }
       }
-      if (glow.strength > 0.f) {
+      if (curve.strength > 0.f) {
         float bright[QUAD];
         bool some = false;
 #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
           bright[i] = COLOURS == 3 ? brightness(light_at[i]) : light_at[i][0];
-          some = some || bright[i] > glow.low;
+          some = some || bright[i] > curve.low;
         }
         if (__any_sync(ALL, some)) {
 #pragma unroll
           for (int i = 0; i < QUAD; ++i)
-            w[i] = (even ? 1.f : w[i]) * exp2f(glow.strength * __saturatef((bright[i] - glow.low) * glow.slope));
+            w[i] = (even ? 1.f : w[i]) * exp2f(curve.strength * __saturatef((bright[i] - curve.low) * curve.slope));
           even = false;
         }
       }
@@ -237,9 +237,10 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
   });
 }
 
-#define ENTRY(T, NAME, COLOURS, PIXEL)                                                                    \
-  extern "C" __global__ void __launch_bounds__(256, 2) decimate_##NAME##_##COLOURS##_##PIXEL(             \
-      const Photo photo, const Cover cover, const Glow glow, const Grid grid, Cell<COLOURS + 1>* frame) { \
-    decimate<T, COLOURS, PIXEL>(photo, cover, glow, grid, frame);                                         \
+#define ENTRY(T, NAME, COLOURS, PIXEL)                                                                              \
+  extern "C" __global__ void __launch_bounds__(256, 2)                                                              \
+      decimate_##NAME##_##COLOURS##_##PIXEL(const Photo photo, const AlphaSource cover, const HighlightCurve curve, \
+                                            const Grid grid, Cell<COLOURS + 1>* frame) {                            \
+    decimate<T, COLOURS, PIXEL>(photo, cover, curve, grid, frame);                                                  \
   }
 FOR_EVERY_PICTURE(ENTRY)

@@ -43,18 +43,18 @@ __device__ __forceinline__ const T* sample_at(const Photo& photo, const Sampling
   const int64_t at = static_cast<int64_t>(s.top + i * s.step) * photo.width + s.left + j * s.step;
   return static_cast<const T*>(photo.pixels) + z * photo.picture + at * photo.pixel;
 }
-__device__ __forceinline__ float sampled(const Cover& mask, const Sampling& s, int z, int i, int j) {
+__device__ __forceinline__ float sampled(const AlphaSource& mask, const Sampling& s, int z, int i, int j) {
   return resampled(mask, z, s.top + i * s.step, s.left + j * s.step);
 }
 // Mean of the mask at a sample, where it is `here`, and at four points diagonally from it.
-__device__ __forceinline__ float surroundings(const Cover& mask, const Sampling& s, int z, int i, int j, int d,
+__device__ __forceinline__ float surroundings(const AlphaSource& mask, const Sampling& s, int z, int i, int j, int d,
                                               float here) {
   const float corners = sampled(mask, s, z, i - d, j - d) + sampled(mask, s, z, i - d, j + d) +
                         sampled(mask, s, z, i + d, j - d) + sampled(mask, s, z, i + d, j + d);
   return 0.2f * (here + corners);
 }
 
-extern "C" __global__ void __launch_bounds__(256) resample(const Cover mask, float* out, int height, int width) {
+extern "C" __global__ void __launch_bounds__(256) resample(const AlphaSource mask, float* out, int height, int width) {
   const int x = blockIdx.x * WARP + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x < width && y < height) {
     out[(static_cast<int64_t>(blockIdx.z) * height + y) * width + x] = resampled(mask, blockIdx.z, y, x);
@@ -64,8 +64,8 @@ extern "C" __global__ void __launch_bounds__(256) resample(const Cover mask, flo
 // Ridge regression of the mask on the photo's colours in a window. Sums along rows for all planes at once, then along
 // columns one by one. Colours are taken relative to the tile's middle, so that small variances do not drown in rounding.
 template <class T>
-__device__ __forceinline__ void fit(const Photo& photo, const Cover& mask, const Sampling& s, const Tuning& tuning,
-                                    float4* out, float* weights) {
+__device__ __forceinline__ void fit(const Photo& photo, const AlphaSource& mask, const Sampling& s,
+                                    const Tuning& tuning, float4* out, float* weights) {
   constexpr int TILE_ACROSS = ACROSS + 2 * WINDOW, TILE_DOWN = DOWN + 2 * WINDOW, TILE = TILE_ACROSS * TILE_DOWN;
   DYNAMIC_SHARED(float4, tile);  // (TILE_DOWN, TILE_ACROSS) of r, g, b, mask; then of trust; then the sums along rows
   float* const trust = reinterpret_cast<float*>(tile + TILE);
@@ -157,7 +157,7 @@ __device__ __forceinline__ float4 warp_sum(float4 v) {  // over all lanes, to ea
 }
 
 extern "C" __global__ void __launch_bounds__(ACROSS* DOWN)
-    smooth(const float4* in, const float* weights, const Cover mask, const Sampling s, const Tuning tuning,
+    smooth(const float4* in, const float* weights, const AlphaSource mask, const Sampling s, const Tuning tuning,
            float4* out) {
   constexpr int TILE_ACROSS = ACROSS + 2 * MEAN, TILE_DOWN = DOWN + 2 * MEAN;
   __shared__ float4 tile[TILE_DOWN][TILE_ACROSS], sums[TILE_DOWN][ACROSS];
@@ -210,8 +210,9 @@ __device__ __forceinline__ int cells_along(int samples, int level) {
 }
 
 template <class T>
-__device__ __forceinline__ void cells(const Photo& photo, const Cover& cover, const Sampling& s, const Tuning& tuning,
-                                      float4* finest, float4* second, float4* third, float4* totals) {
+__device__ __forceinline__ void cells(const Photo& photo, const AlphaSource& cover, const Sampling& s,
+                                      const Tuning& tuning, float4* finest, float4* second, float4* third,
+                                      float4* totals) {
   __shared__ float4 weighed[2][BLOCK][BLOCK], plain[BLOCK * BLOCK], mean[2][CELL][CELL], half[2][2][2];
   const int z = blockIdx.z, pictures = gridDim.z, thread = threadIdx.y * BLOCK + threadIdx.x;
   const int i = blockIdx.y * BLOCK + threadIdx.y, j = blockIdx.x * BLOCK + threadIdx.x;
@@ -378,15 +379,15 @@ extern "C" __global__ void __launch_bounds__(256) pull(const float4* finest, con
   out[at] = filled(__ldg(finest + at), coarser(grid, y, x, height, width), tuning.below);
 }
 
-#define ENTRY(T, NAME)                                                                                           \
-  extern "C" __global__ void __launch_bounds__(ACROSS* DOWN) fit_##NAME(                                         \
-      const Photo photo, const Cover mask, const Sampling s, const Tuning tuning, float4* out, float* weights) { \
-    fit<T>(photo, mask, s, tuning, out, weights);                                                                \
-  }                                                                                                              \
-  extern "C" __global__ void __launch_bounds__(BLOCK* BLOCK)                                                     \
-      cells_##NAME(const Photo photo, const Cover cover, const Sampling s, const Tuning tuning, float4* finest,  \
-                   float4* second, float4* third, float4* totals) {                                              \
-    cells<T>(photo, cover, s, tuning, finest, second, third, totals);                                            \
+#define ENTRY(T, NAME)                                                                                                 \
+  extern "C" __global__ void __launch_bounds__(ACROSS* DOWN) fit_##NAME(                                               \
+      const Photo photo, const AlphaSource mask, const Sampling s, const Tuning tuning, float4* out, float* weights) { \
+    fit<T>(photo, mask, s, tuning, out, weights);                                                                      \
+  }                                                                                                                    \
+  extern "C" __global__ void __launch_bounds__(BLOCK* BLOCK)                                                           \
+      cells_##NAME(const Photo photo, const AlphaSource cover, const Sampling s, const Tuning tuning, float4* finest,  \
+                   float4* second, float4* third, float4* totals) {                                                    \
+    cells<T>(photo, cover, s, tuning, finest, second, third, totals);                                                  \
   }
 ENTRY(uint8_t, uint8)
 ENTRY(uint16_t, uint16)

@@ -36,7 +36,7 @@ struct Photo {
 };
 
 // How light is written: encoded as sRGB or not, dithered.
-struct Ink {
+struct OutputEncoding {
   int64_t picture, channel;  // of the output, as in Photo
   int pixel;
   int encode;
@@ -97,9 +97,9 @@ __device__ __forceinline__ float encode(float v) {
 }
 
 // (8): what spreads the rounding of the pixel (y, x).
-__device__ __forceinline__ float dither(const Ink& ink, int y, int x) {
-  const int wave = static_cast<int>(y * ink.lattice[0] + x * ink.lattice[1]);
-  return fmaf(fabsf(static_cast<float>(wave)), ink.dither * 0x1p-30f, -ink.dither);
+__device__ __forceinline__ float dither(const OutputEncoding& encoding, int y, int x) {
+  const int wave = static_cast<int>(y * encoding.lattice[0] + x * encoding.lattice[1]);
+  return fmaf(fabsf(static_cast<float>(wave)), encoding.dither * 0x1p-30f, -encoding.dither);
 }
 
 template <class T>

@@ -42,11 +42,11 @@ mask[200:400, 250:420] = 255
 [picture] = read(photo, None).pictures
 spec = BlurSpec("gaussian", 0.02).checked()
 plan, source = optics.plan(spec, 480, 640), cpu.decode(picture, True)
-matte, glow, frames = cpu.matte(source, mask, False), cpu.highlight_curve(spec), cpu.frames(plan, source)
+matte, curve, frames = cpu.matte(source, mask, False), cpu.highlight_curve(spec), cpu.frames(plan, source)
 out = np.empty_like(photo)
 [band] = cpu.bands(plan, source)
 calls = {
-    "decimate": lambda: cpu.decimate(source, matte, glow, plan, frames, band),
+    "decimate": lambda: cpu.decimate(source, matte, curve, plan, frames, band),
     "composite": lambda: cpu.composite(source, matte, plan, frames, spec, out, band),
 }
 for call in calls.values():

@@ -21,21 +21,21 @@ from ...types import BlurSpec
 from . import loader, tables
 from .structs import (
     ACROSS,
+    ALPHA_SOURCE,
     BLOCK,
     CHUNK,
+    COLOR_FIELDS,
     COMPOSING,
     COPIES,
-    COVER,
     DOWN,
-    FIELDS,
-    GLOW,
     GRID,
     GROUPS,
     GUIDED,
-    INK,
+    HIGHLIGHT_CURVE,
     MASK,
     NEVER,
     NONE,
+    OUTPUT_ENCODING,
     PARTS,
     PHOTO,
     PLANES,
@@ -69,8 +69,8 @@ class Source(NamedTuple):
 class Matte(NamedTuple):
     """What the matte stage knows: alpha everywhere, and the colours of subject and background around every place."""
 
-    cover: NDArray[Any]  # COVER
-    fields: NDArray[Any]  # FIELDS
+    cover: NDArray[Any]  # ALPHA_SOURCE
+    fields: NDArray[Any]  # COLOR_FIELDS
     buffers: tuple[Any, ...]  # that the two point into
 
 
@@ -159,14 +159,16 @@ def matte(source: Source, mask: Any, refine: bool) -> Matte:
     """
     if mask is None:
         nothing, nowhere = (0, 0, (0, 0, 0, 0), 1, NONE, 0, 0, 0), (0, 0, (0, 0, 0, 0), NEVER, 0, 0)
-        return Matte(np.array(nothing, COVER), np.array(nowhere, FIELDS), ())
+        return Matte(np.array(nothing, ALPHA_SOURCE), np.array(nowhere, COLOR_FIELDS), ())
     memory, size = source.picture.memory, source.picture.size
     mask = memory.contiguous(memory.adopt(mask))
     count, dtype, grid = source.picture.count, source.picture.dtype, matting.sampling(*size)
     sampling = np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING)
     bytes_, shape = str(mask.dtype).endswith("uint8"), tuple(mask.shape[-2:])
     unit = 1 / 255 if bytes_ else 1
-    cover = np.array((memory.address(mask), 0, matting.mask_affine(shape, size), unit, MASK, *shape, bytes_), COVER)
+    cover = np.array(
+        (memory.address(mask), 0, matting.mask_affine(shape, size), unit, MASK, *shape, bytes_), ALPHA_SOURCE
+    )
     buffers: tuple[Any, ...] = (mask,)
     blocks = (-(-grid.columns // ACROSS), -(-grid.rows // DOWN), count)
     if refine:
@@ -182,14 +184,14 @@ def matte(source: Source, mask: Any, refine: bool) -> Matte:
             source, "matte", "smooth", blocks, (ACROSS, DOWN), 0, fits, weights, cover, sampling, TUNED, smooth
         )  # fmt: skip
         guided = (0, memory.address(smooth), grid.affine(), 1, GUIDED, grid.rows, grid.columns, 0)
-        cover, buffers = np.array(guided, COVER), (mask, fits, weights, smooth)
+        cover, buffers = np.array(guided, ALPHA_SOURCE), (mask, fits, weights, smooth)
     fields, colours = colour_fields(source, cover, grid, sampling)
     if not refine and shape != size:
         plane = memory.empty((count, *size), "float32")
         rows, columns = (np.int32(n) for n in size)
         launch(source, "matte", "resample", over(size, count), (WARP, WARPS), 0, cover, plane, rows, columns)
         full = (memory.address(plane), 0, matting.mask_affine(size, size), 1, MASK, *size, 0)
-        cover, buffers = np.array(full, COVER), (mask, plane)
+        cover, buffers = np.array(full, ALPHA_SOURCE), (mask, plane)
     return Matte(cover, fields, (*buffers, colours))
 
 
@@ -207,7 +209,9 @@ def alpha(source: Source, matte: Matte, opacity: bool = False) -> Any:
 def highlight_curve(spec: BlurSpec) -> NDArray[Any]:
     """Return (3)'s weight: how it falls with alpha, and the highlight boost."""
     low, high = spec.highlight_threshold
-    return np.array((1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), GLOW)
+    return np.array(
+        (1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), HIGHLIGHT_CURVE
+    )
 
 
 def frames(plan: Plan, source: Source) -> Frames:
@@ -329,7 +333,7 @@ def colour_fields(
     launch(source, "matte", "pull", blocks, (BLOCK, BLOCK), 0, sums[0], sums[1], top, colours, sampling, TUNED)
     fore = memory.address(colours)
     back = fore + count * rows * columns * 16
-    fields = np.array((fore, back, grid.affine(matting.CELL), matting.FILL_BELOW, rows, columns), FIELDS)
+    fields = np.array((fore, back, grid.affine(matting.CELL), matting.FILL_BELOW, rows, columns), COLOR_FIELDS)
     return fields, (sums, totals, top, colours)
 
 
@@ -352,7 +356,7 @@ def put(
     picture = source.picture
     height, width = picture.size
     channels = int(out.shape[-3 if picture.planar else -1])
-    ink = (
+    encoding = (
         height * width * channels,
         height * width if picture.planar else 1,
         1 if picture.planar else channels,
@@ -367,7 +371,8 @@ def put(
     blocks = (-(-width // STRIP), -(-height // (warps * RUN)), picture.count)
     launch(
         source, "composite", entry, blocks, (WARP, warps), fixed + warps * each,
-        source.photo, matte.cover, matte.fields, np.array(upsampling, UPSAMPLING), np.array(ink, INK), out,
+        source.photo, matte.cover, matte.fields, np.array(upsampling, UPSAMPLING),
+        np.array(encoding, OUTPUT_ENCODING), out,
     )  # fmt: skip
 
 

@@ -22,18 +22,18 @@ PHOTO = np.dtype(
     [("pixels", "u8"), ("table", "u8"), ("picture", "i8"), ("channel", "i8"), ("height", "i4"), ("width", "i4"),
      ("pixel", "i4"), ("opacity", "i4"), ("linear", "i4")], align=True,
 )  # fmt: skip
-INK = np.dtype(
+OUTPUT_ENCODING = np.dtype(
     [("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4"), ("dither", "f4"), ("lattice", "u4", 2)],
     align=True,
 )
-COVER = np.dtype(
+ALPHA_SOURCE = np.dtype(
     [("mask", "u8"), ("coefficients", "u8"), ("place", "f4", 4), ("unit", "f4"), ("kind", "i4"), ("rows", "i4"),
      ("columns", "i4"), ("bytes", "i4")], align=True,
 )  # fmt: skip
-FIELDS = np.dtype(
+COLOR_FIELDS = np.dtype(
     [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
 )
-GLOW = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
+HIGHLIGHT_CURVE = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
 GRID = np.dtype(
     [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
      ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,

@@ -25,7 +25,7 @@ class ColorFields(NamedTuple):
 
 
 @loop
-def composite(light, cover, fields, frame, margin, factor, shift, up, constant, ink, out, begin, end, part, parts):
+def composite(light, cover, fields, frame, margin, factor, shift, up, constant, encoding, out, begin, end, part, parts):
     """Write pixel rows begin..end-1: alpha F + (1 - alpha) B, B the upsampled frame or the ``constant`` colour.
 
     Pixels with alpha 1 are copied as they are. Without rows in the frame B is ``constant`` (colours,), linear.
@@ -80,17 +80,17 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                             if alpha[x0 + x] > ZERO:
                                 blur[c, x] += alpha[x0 + x] * (own[c, x] - blur[c, x])
                 for c in range(colours):
-                    if ink.encode:
-                        encode_row(blur[c], n, ink.curve)
+                    if encoding.encode:
+                        encode_row(blur[c], n, encoding.curve)
                     else:
                         clip_row(blur[c], n)
                 if solid > 0:
                     keep_solid(light, alpha, y, x0, own[0, :n], blur)
                 if light.opacity >= 0:  # the picture's own alpha channel is copied
                     display(light, y, x0, light.opacity, blur[light.opacity, :n])
-                if ink.dither > ZERO:
-                    dither(blur[:colours], n, own[0], ink, y, x0)
-                write(blur[: light.channels], n, mixed, ink, out, y, x0)
+                if encoding.dither > ZERO:
+                    dither(blur[:colours], n, own[0], encoding, y, x0)
+                write(blur[: light.channels], n, mixed, encoding, out, y, x0)
 
 
 @helper
@@ -125,13 +125,13 @@ def encode_row(row, n, curve):
 
 
 @helper
-def dither(rows, n, noise, ink, y, x0):
+def dither(rows, n, noise, encoding, y, x0):
     """(8): add what spreads their rounding to n values of rows (colours, n...) from (y, x0) on; ``noise`` is spare."""
-    across = np.int64(ink.lattice[1])
-    first = y * np.int64(ink.lattice[0]) + x0 * across
-    slope = ink.dither * np.float32(2.0**-30)
+    across = np.int64(encoding.lattice[1])
+    first = y * np.int64(encoding.lattice[0]) + x0 * across
+    slope = encoding.dither * np.float32(2.0**-30)
     for x in range(n):
-        noise[x] = abs(np.float32(np.int32(first + x * across))) * slope - ink.dither
+        noise[x] = abs(np.float32(np.int32(first + x * across))) * slope - encoding.dither
     for c in range(rows.shape[0]):
         row = rows[c]
         for x in range(n):
@@ -262,7 +262,7 @@ def keep_solid(light, alpha, y, x0, spare, rows):
 
 
 @loop
-def cutout(light, cover, fields, ink, out, part, parts):
+def cutout(light, cover, fields, encoding, out, part, parts):
     """Write (colours + alpha) of the whole picture: F and alpha times the picture's own opacity, straight."""
     width, colours = light.width, light.colours
     alpha, spare = np.empty(width, np.float32), np.empty(SEGMENT, np.float32)
@@ -278,7 +278,7 @@ def cutout(light, cover, fields, ink, out, part, parts):
             if solid < n:
                 foreground(light, alpha, ZERO, fields, line, y, x0, n, own)
                 for c in range(colours):
-                    encode_row(own[c], n, ink.curve)
+                    encode_row(own[c], n, encoding.curve)
             if solid > 0:
                 keep_solid(light, alpha, y, x0, spare[:n], own)
             last = own[colours]
@@ -288,4 +288,4 @@ def cutout(light, cover, fields, ink, out, part, parts):
                 display(light, y, x0, light.opacity, spare[:n])
                 for x in range(n):
                     last[x] *= spare[x]
-            write(own, n, mixed, ink, out, y, x0)
+            write(own, n, mixed, encoding, out, y, x0)

@@ -21,7 +21,7 @@ class HighlightCurve(NamedTuple):
 
 
 @loop
-def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end, part, parts):
+def decimate(light, cover, curve, factor, down, first, frame, margin, begin, end, part, parts):
     """Write cells of rows begin..end-1: sums over ``down`` x ``down`` of w * light and w; outside the frame w is 0."""
     height, width = light.height, light.width
     capacity, planes = frame.shape[:2]
@@ -38,7 +38,7 @@ def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end,
                 for c in range(planes - 1):
                     decode(light, y, FIRST, c, rows[c])
                 alpha_row(cover, y, alpha)
-                weigh_row(light, y, alpha, bend, rows)
+                weigh_row(light, y, alpha, curve, rows)
             newest = min((y - first) // factor, to_row - 1)
             for cell in range(max(newest - 1, from_row), newest + 1):
                 k = y - cell * factor - first
@@ -51,18 +51,18 @@ def decimate(light, cover, bend, factor, down, first, frame, margin, begin, end,
 
 
 @helper
-def weigh_row(light, y, alpha, bend, rows):
+def weigh_row(light, y, alpha, curve, rows):
     """Fill the last plane of rows (planes, W) with (3)'s weight w, and multiply the others, their light, by it."""
     colours, width = light.colours, rows.shape[1]
     weight = rows[colours]
     for x in range(width):
-        weight[x] = max(ONE - alpha[x] * bend.steep, ZERO)
+        weight[x] = max(ONE - alpha[x] * curve.steep, ZERO)
     spare = alpha  # not needed any more
     if light.opacity >= 0:
         display(light, y, FIRST, light.opacity, spare)
         for x in range(width):
             weight[x] *= spare[x]
-    top = bend.table.shape[0] - 1
+    top = curve.table.shape[0] - 1
     if top > 0:
         red, green, blue = rows[0], rows[min(1, colours - 1)], rows[colours - 1]
         for x in range(width):
@@ -70,10 +70,10 @@ def weigh_row(light, y, alpha, bend, rows):
             fourth = max(red[x], green[x], blue[x]) ** 4
             spare[x] = max(luminance, fourth * fourth)
         for x in range(width):
-            if spare[x] > bend.low:
-                t = min((spare[x] - bend.low) * bend.slope, ONE) * np.float32(top)
+            if spare[x] > curve.low:
+                t = min((spare[x] - curve.low) * curve.slope, ONE) * np.float32(top)
                 i = min(np.uint32(t), np.uint32(top - 1))
-                weight[x] *= bend.table[i] + (t - np.float32(i)) * (bend.table[i + 1] - bend.table[i])
+                weight[x] *= curve.table[i] + (t - np.float32(i)) * (curve.table[i + 1] - curve.table[i])
     for c in range(colours):
         row = rows[c]
         for x in range(width):

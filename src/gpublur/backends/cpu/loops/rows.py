@@ -137,12 +137,12 @@ def multiply(values, first, step, scale, out):
 
 
 @helper
-def write(rows, n, mixed, ink, pixels, y, x0):
+def write(rows, n, mixed, encoding, pixels, y, x0):
     """Write display values, (channels, n...), as the pixels from (y, x0) on; ``mixed`` (channels * n...) is spare."""
     step = pixels.step
     if step == 1:  # planar, or grey
         for c in range(rows.shape[0]):
-            put(rows[c], n, ink, pixels.lines[y + c * pixels.jump], pixels.size, x0)
+            put(rows[c], n, encoding, pixels.lines[y + c * pixels.jump], pixels.size, x0)
         return
     red, green, blue, last = rows[0], rows[1], rows[2], rows[step - 1]
     if step == 3:  # known steps become vectors
@@ -156,22 +156,22 @@ def write(rows, n, mixed, ink, pixels, y, x0):
             mixed[4 * x + 1] = green[x]
             mixed[4 * x + 2] = blue[x]
             mixed[4 * x + 3] = last[x]
-    put(mixed, n * step, ink, pixels.lines[y], pixels.size, x0 * step)
+    put(mixed, n * step, encoding, pixels.lines[y], pixels.size, x0 * step)
 
 
 @helper
-def put(row, n, ink, line, size, first):
+def put(row, n, encoding, line, size, first):
     if size == 1:
-        convert(row, n, ink, line, first)
+        convert(row, n, encoding, line, first)
     elif size == 2:
-        convert(row, n, ink, line.view(np.uint16), first)
+        convert(row, n, encoding, line.view(np.uint16), first)
     else:
-        convert(row, n, ink, line.view(np.float32), first)
+        convert(row, n, encoding, line.view(np.float32), first)
 
 
 @helper
-def convert(row, n, ink, values, first):
-    scale, half, into = ink.scale, ink.half, values[first : first + n]
+def convert(row, n, encoding, values, first):
+    scale, half, into = encoding.scale, encoding.half, values[first : first + n]
     for i in range(n):
         into[i] = stored(row[i] * scale + half, into)
 
