@@ -18,7 +18,7 @@ LAYERS = (
     "checks",
     "types image_io",
     "arrays optics matting",
-    "backends geometry",
+    "backends geometry masks",
     "segmentation",
     "pipeline edits",
     "typed engine",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -262,72 +262,6 @@ def in_range(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return array
 
 
-def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list[Any]:
-    """Return the masks of pictures, uint8 or float32 in [0, 1]: (h, w) for each, or one for each of its first axis.
-
-    Parameters
-    ----------
-    mask : array (h, w) or (count, h, w), PIL image, or a list of these
-        bool, uint8, uint16, or float in [0, 1]; of any resolution, and of the picture's proportions
-        within a pixel of the coarser.
-    gpu : bool
-        As in `read`.
-    """
-    count = sum(picture.count for picture in pictures)
-    axes, given = pictures[0].pixels.ndim - 1 if pictures else 2, ""  # of each mask: 2, or 3 for a whole batch
-    if isinstance(mask, (list, tuple)):
-        items = [(*mask_array(one, f"mask[{i}]", gpu), f"mask[{i}]") for i, one in enumerate(mask)]
-    else:
-        array, memory = mask_array(mask, "mask", gpu)
-        given = f" (shape {tuple(array.shape)})"
-        array = without_channel(array, axes) if count == 1 or axes == 3 else array
-        if axes == 3:
-            array = array[None] if array.ndim == 2 and count == 1 else array
-            items = [(array, memory, "mask")] if len(array) == count else []
-        elif array.ndim > 2:
-            items = [(one, memory, f"mask[{i}]") for i, one in enumerate(array)]
-        else:
-            items = [(array, memory, "mask")]
-    if len(items) != len(pictures):
-        raise InvalidArgument(f"mask has {len(items)} masks{given} for {count} pictures; each needs its own, (h, w)")
-    return [one_mask(*item, picture) for item, picture in zip(items, pictures, strict=True)]
-
-
-def without_channel(array: Any, axes: int) -> Any:
-    """Return an array of one axis more than ``axes`` without its channel axis, first or last, of length 1."""
-    if array.ndim == axes + 1 and array.shape[-3] == 1:
-        return array[..., 0, :, :]
-    return array[..., 0] if array.ndim == axes + 1 and array.shape[-1] == 1 else array
-
-
-def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
-    """Return the checked mask of one picture, or with a first axis those of many."""
-    shape, dtype, axes = tuple(array.shape), dtype_name(array), picture.pixels.ndim - 1
-    array = without_channel(array, axes)
-    if array.ndim != axes or 0 in shape:
-        raise InvalidArgument(f"{name} has shape {shape}; it must be (h, w)")
-    if dtype == "bool":
-        array = memory.cast(array, "uint8") * 255
-    elif dtype.startswith("float"):
-        array = memory.cast(in_range(array, name) if memory is HOST else array, "float32")
-        array = array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
-    elif dtype == "uint16":
-        array = memory.cast(array, "float32") / max_value(dtype)
-    elif dtype != "uint8":
-        raise InvalidArgument(f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]")
-    (h, w), (height, width) = array.shape[-2:], picture.size
-    slack = max(height / h, width / w, 1) + 1  # pixels of the picture that one of the mask covers, and rounding
-    if abs(h * width / w - height) > slack and abs(w * height / h - width) > slack:
-        raise InvalidArgument(f"{name} is {w} x {h}, which has not the proportions of its picture, {width} x {height}")
-    if memory is HOST:
-        return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
-    return memory.contiguous(array)
-
-
-def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
-    return (pil_mask(upright(mask, name), name), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
-
-
 def is_pil(value: Any) -> bool:
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(value, pil.Image)
@@ -352,11 +286,6 @@ def pil_pixels(image: Any, name: str) -> NDArray[Any]:
         return np.array(image) if image.mode == "F" else image_io.array_of(image)
     except ImageFileError as error:
         raise InvalidArgument(f"{name}: {error}") from None
-
-
-def pil_mask(image: Any, name: str) -> NDArray[Any]:
-    pixels = pil_pixels(image, name)
-    return np.asarray(image.convert("L")) if pixels.ndim == 3 else pixels
 
 
 def pil_back(like: Any, array: NDArray[Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, backends, edits, image_io, pipeline, segmentation
+from . import arrays, backends, edits, image_io, masks, pipeline, segmentation
 from .arrays import Batch
 from .checks import flag
 from .errors import InvalidArgument
@@ -74,7 +74,7 @@ class Engine:
         """Return the given mask of each picture, or None for each."""
         if given is None:
             return [None] * len(batch.pictures)
-        return arrays.read_mask(given, batch.pictures, self.device.backend.ON_GPU)
+        return masks.read_mask(given, batch.pictures, self.device.backend.ON_GPU)
 
     def filter(self, image: Any, layout: str | None, spec: BlurSpec) -> Any:
         """Blur every picture as a whole."""

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from . import batch, image_io
+from . import batch, image_io, masks
 from .batch import Done, Job
-from .color import max_value
 from .errors import InvalidArgument
 from .image_io import Photo
 from .types import Edit, MaskInfo, Subject, SubjectQuery
@@ -69,7 +67,7 @@ class Run:
             given = {} if self.masks is None else batch.masks_for(self.inputs, self.masks)
 
         def one(job: Job, photo: Photo) -> tuple[Photo, MaskInfo | None]:
-            return work(photo, read_mask(given[job.source]) if given else None)
+            return work(photo, masks.from_file(given[job.source]) if given else None)
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
             done = batch.run(
@@ -97,16 +95,6 @@ def reported(done: Done) -> dict[str, Any]:
         "uncertainty": None if info is None else round(info.uncertainty, 4),
         "error": done.error,
     }
-
-
-def read_mask(path: Path) -> Any:
-    """Return a mask file as a matte (H, W): its alpha channel where that says something, else its brightness."""
-    pixels = image_io.decode(path).pixels
-    matte = pixels / np.float32(max_value(pixels.dtype))
-    if matte.ndim == 2:
-        return matte
-    cut_out = matte.shape[2] == 4 and matte[..., 3].min() < 1
-    return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
 
 
 def _listed(paths: Sequence[Path], count: int) -> str:
