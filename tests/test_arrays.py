@@ -457,7 +457,8 @@ def labelled(values, palette):
 @pytest.mark.parametrize(
     "mask",
     [
-        SOLID.astype(np.uint8), SOLID.astype(np.uint16), SOLID.astype(np.float64), lambda: torch_of(SOLID.astype(np.uint8)),
+        SOLID.astype(np.uint8), SOLID.astype(np.uint16), SOLID.astype(np.float64),
+        lambda: torch_of(SOLID.astype(np.uint8)),
         Image.fromarray(SOLID.astype(np.uint8)), Image.fromarray(SOLID.astype(np.float32)), Image.fromarray(SOLID),
         labelled(SOLID, [0, 0, 0, 128, 0, 0]), labelled(SOLID, [0, 0, 0, 1, 1, 1]), coloured((255, 0, 0)),
         labelled(~SOLID, [255, 255, 255, 0, 0, 0]), coloured((1, 1, 1)), np.dstack([SOLID] * 3),
@@ -494,7 +495,7 @@ def test_a_picture_with_alpha_is_read_by_it():
     ("mask", "parts"),
     [
         (coloured((0, 128, 0), (128, 0, 0)), ["several colours", "mask == label"]),
-        (labelled(SOLID * 15 + (numbers((H, W)) > 200) * 2, [x for i in range(18) for x in (i, 7 * i, 99)]), ["several"]),
+        (labelled(SOLID * 15 + (numbers((H, W)) > 200) * 2, [*range(54)]), ["several"]),
         (SOLID.astype(np.uint8) * 15, ["0, 15 of 255", "label"]),
         (Image.fromarray(SOLID.astype(np.uint8) * 7 + np.eye(H, W, dtype=np.uint8) * 2), ["0, 2, 7, 9 of 255"]),
         (SOLID.astype(np.int64), ["int64", "mask == label"]),

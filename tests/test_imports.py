@@ -50,6 +50,8 @@ HOMES = {
     "onnxruntime": {"segmentation/onnx.py"},
     "PIL": {"arrays", "image_io", "checks", "geometry", "bench"},
     "imagecodecs": {"image_io"},
+    "pi_heif": {"image_io"},
+    "pillow_heif": {"image_io"},
     "click": {"cli", "options", "runs"},
     "pydantic": {"dialects"},
     **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},

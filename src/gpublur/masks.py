@@ -147,7 +147,7 @@ def _without_channels(given: Given, axes: int) -> Given:
 
 
 def _of_colours(pixels: NDArray[Any], name: str) -> NDArray[Any]:
-    """Return what colours (..., h, w, 3 or 4) say of the subject: their alpha, their brightness, or which is not black."""
+    """Return what colours (..., h, w, 3 or 4) say of the subject: alpha, brightness, or which is not black."""
     top = max_value(pixels.dtype) if pixels.dtype != bool else 1
     if pixels.shape[-1] == 4 and pixels.size and pixels[..., 3].min() < top:
         return pixels[..., 3]
@@ -179,7 +179,8 @@ def _values(given: Given) -> Any:
         return array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
     if dtype not in ("uint8", "uint16"):
         raise InvalidArgument(
-            f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]: of labels, give mask == label"
+            f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]; "
+            "of labels, give mask == label"
         )
     white = max_value(dtype)
     if dtype == "uint16":
