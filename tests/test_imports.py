@@ -21,7 +21,7 @@ LAYERS = (
     "backends geometry masks",
     "segmentation",
     "pipeline edits",
-    "typed engine",
+    "typed engine files",
     "api",
     "dialects batch",
     "server bench options",

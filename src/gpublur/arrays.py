@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +180,8 @@ def read(
     """
     if layout is not None and layout not in LAYOUTS:
         raise InvalidArgument(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
+    if isinstance(image, (str, os.PathLike, bytes, Photo)):
+        return read_file(image, name, gpu, whole)
     if isinstance(image, (list, tuple)):
         each = [read(item, layout, f"{name}[{i}]", gpu=gpu, whole=whole) for i, item in enumerate(image)]
         sizes = [len(batch.pictures) for batch in each]
@@ -200,10 +201,7 @@ def read(
 def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) -> Batch:
     back: Callable[[Any], Any]
     memory, masks_back = HOST, None
-    if isinstance(image, (str, os.PathLike, bytes, Photo)):
-        array, back, masks_back = file_pixels(image)
-        native, layout = "HWC", None
-    elif is_pil(image):
+    if is_pil(image):
         image = upright(image, name)
         back = masks_back = partial(pil_back, image)
         array, native, layout = pil_pixels(image, name), "HWC", None
@@ -271,12 +269,14 @@ def upright(image: Any, name: str) -> Any:
     """Return a PIL image, decoded, turned as its EXIF orientation says, or itself."""
     try:
         image.load()  # opened from a file, it may be decoded only now
+        if getattr(image, "n_frames", 1) > 1 and image_io.is_animation(image.format):
+            image_io.tell([f"frame {image.tell()} of {image.n_frames} is used; give the file's bytes for all"], name)
         if image.getexif().get(image_io.ORIENTATION, 1) == 1:
             return image
         from PIL import ImageOps
 
         return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError) as error:  # the last where its file is closed
         raise ImageFileError(f"{name} cannot be decoded: {error}") from error
 
 
@@ -292,22 +292,43 @@ def pil_back(like: Any, array: NDArray[Any]) -> Any:
     """Return pixels as a PIL image with the metadata of another one."""
     image = sys.modules["PIL.Image"].fromarray(array)
     image.info = {key: value for key, value in like.info.items() if key != "transparency"}  # that is a channel now
+    if image_io.fits(image.info.get("icc_profile"), array.ndim):
+        return image
+    del image.info["icc_profile"]  # of CMYK, or of colours where there are none
     return image
 
 
-def file_pixels(
-    source: str | os.PathLike[str] | bytes | Photo,
-) -> tuple[NDArray[Any], Callable[[Any], Any], Callable[[Any], Any] | None]:
-    """Return the pixels of a file, and the ways back of a picture and of a mask.
+def read_file(source: str | os.PathLike[str] | bytes | Photo, name: str, gpu: bool, whole: bool) -> Batch:
+    """Return the picture in a file, or the frames in one; see `read`."""
+    photo = source if isinstance(source, Photo) else image_io.open(source)
+    if photo.frames and isinstance(source, (str, os.PathLike)):
+        raise InvalidArgument(
+            f"{name}={str(source)!r} holds {1 + len(photo.frames)} pictures: give gpublur.open of it, or its bytes"
+        )
+    each = [read_one(page.pixels, None, name, gpu, whole) for page in photo.pages()]
+    pictures = [picture for batch in each for picture in batch.pictures]
 
-    These are pixels for a path, a `Photo` for one, and bytes for bytes.
-    """
-    if isinstance(source, Photo):
-        return source.pixels, partial(with_pixels, source), Photo
-    if not isinstance(source, bytes):
-        return image_io.decode(Path(source)).pixels, lambda out: out, None
-    photo = image_io.decode(source)
-    return photo.pixels, lambda out: image_io.encode(with_pixels(photo, out)), lambda mask: image_io.encode(Photo(mask))
+    def give_by(door: str, kept: Photo) -> Callable[[list[Any]], Any]:
+        def give(results: list[Any]) -> Any:
+            pages = [getattr(batch, door)([result]) for batch, result in zip(each, results, strict=True)]
+            if isinstance(source, (str, os.PathLike)):
+                return pages[0]
+            done = photo.with_frames([with_pixels(kept, page) for page in pages])
+            if isinstance(source, Photo):
+                return done
+            image_io.tell(image_io.losses(done), name)
+            return image_io.encode(done)
+
+        return give
+
+    bare = Photo(photo.pixels)  # a mask has none of the metadata
+
+    def give_masks(planes: list[Any]) -> Any:
+        return give_by("give_planes", bare)([(plane * 255 + 0.5).astype(np.uint8) for plane in planes])
+
+    floats = isinstance(source, (str, os.PathLike))  # as of an array
+    masks_back = give_by("give_planes", bare) if floats else give_masks
+    return Batch(pictures, give_by("give", photo), masks_back, single=not photo.frames)
 
 
 def with_pixels(photo: Photo, pixels: NDArray[Any]) -> Photo:

@@ -98,6 +98,14 @@ class Engine:
         self, photo: Photo, edit: Edit, given: Any, max_pixels: int, details: bool
     ) -> tuple[Photo, MaskInfo | None]:
         """Do a checked edit on a decoded file; see `gpublur.Editor.edit_photo`."""
+        done = [self.edited_page(page, edit, given, max_pixels, details) for page in photo.pages()]
+        infos = [info for _, info in done if info is not None]
+        return photo.with_frames([page for page, _ in done]), infos[0] if infos else None
+
+    def edited_page(
+        self, photo: Photo, edit: Edit, given: Any, max_pixels: int, details: bool
+    ) -> tuple[Photo, MaskInfo | None]:
+        """Do a checked edit on one picture of a decoded file."""
         batch = self.read(photo.pixels, None, whole=False)
         [(pixels, info)] = self.edited(batch, edit, given, details, max_pixels)
         if pixels.shape[2] == 4 and not image_io.FORMATS[photo.format].alpha:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -36,18 +36,21 @@ class Entry(NamedTuple):
     at: int  # of its 12 bytes
     tag: int
     kind: int
-    count: int
+    length: int  # in values
     value: int  # where its value stands; beyond the block where the entry is wild
 
 
+Order = Literal["<", ">"]
 Value = tuple[int, int, bytes]  # kind, count, and the bytes
 Tags = dict[int, "Value | Tags"]
+ORDERS: dict[bytes, Order] = {b"II*\0": "<", b"MM\0*": ">"}
 
 
-def byte_order(block: bytes | bytearray) -> str | None:
+def byte_order(block: bytes | bytearray) -> Order | None:
     """Return how numbers are stored, as `struct` says it, or None for what is no block."""
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(block[:4]))
-    return order if len(block) >= 8 else None
+    if len(block) < 8:
+        return None
+    return ORDERS.get(bytes(block[:4]))
 
 
 def orientation_of(block: bytes) -> int | None:
@@ -85,7 +88,7 @@ def cleaned(block: bytes, width: int, height: int) -> bytes | None:
     return PREFIX + bytes(body)
 
 
-def _entries(body: bytes | bytearray, order: str, start: int) -> Iterator[Entry]:
+def _entries(body: bytes | bytearray, order: Order, start: int) -> Iterator[Entry]:
     if start + 2 > len(body):
         return
     (count,) = struct.unpack_from(f"{order}H", body, start)
@@ -97,20 +100,20 @@ def _entries(body: bytes | bytearray, order: str, start: int) -> Iterator[Entry]
         yield Entry(at, tag, kind, number, at + 8 if fits else struct.unpack_from(f"{order}I", body, at + 8)[0])
 
 
-def _number(body: bytes | bytearray, order: str, entry: Entry) -> int:
+def _number(body: bytes | bytearray, order: Order, entry: Entry) -> int:
     """Return the value of a tag that is a whole number; 0 for any other."""
     form = {1: "B", SHORT: "H", LONG: "I", 13: "I"}.get(entry.kind)
-    return struct.unpack_from(f"{order}{form}", body, entry.at + 8)[0] if form and entry.count == 1 else 0
+    return struct.unpack_from(f"{order}{form}", body, entry.at + 8)[0] if form and entry.length == 1 else 0
 
 
-def _set_sides(body: bytearray, order: str, start: int, sides: tuple[int, int]) -> None:
+def _set_sides(body: bytearray, order: Order, start: int, sides: tuple[int, int]) -> None:
     """Write the size of the picture where a block says it."""
     for entry in _entries(body, order, start):
         if entry.tag in SIDES and start:
             struct.pack_into(f"{order}HII", body, entry.at + 2, LONG, 1, sides[SIDES.index(entry.tag)])
 
 
-def _drop_thumbnail(body: bytearray, order: str, end: int) -> None:
+def _drop_thumbnail(body: bytearray, order: Order, end: int) -> None:
     """Take the small picture out, and the table behind that at ``end``, which says where it is."""
     if end + 4 > len(body):
         body.extend(bytes(4))
@@ -136,20 +139,20 @@ def gathered(file: bytes) -> bytes | None:
     return PREFIX + mark + struct.pack(f"{order}I", 8) + write_tags(kept, order, 8)
 
 
-def read_tags(file: bytes, order: str, start: int, depth: int = 0) -> Tags:
+def read_tags(file: bytes, order: Order, start: int, depth: int = 0) -> Tags:
     """Return the tags of a table whose values are within the file."""
     tags: Tags = {}
     for entry in _entries(file, order, start):
-        size = SIZES.get(entry.kind, 0) * entry.count
+        size = SIZES.get(entry.kind, 0) * entry.length
         if entry.tag in POINTERS:
             if depth < 2 and (inner := read_tags(file, order, _number(file, order, entry), depth + 1)):
                 tags[entry.tag] = inner
         elif 0 < size <= MAX_BLOCK and entry.value + size <= len(file):
-            tags[entry.tag] = (entry.kind, entry.count, bytes(file[entry.value : entry.value + size]))
+            tags[entry.tag] = (entry.kind, entry.length, bytes(file[entry.value : entry.value + size]))
     return tags
 
 
-def write_tags(tags: Tags, order: str, start: int, following: int = 0) -> bytes:
+def write_tags(tags: Tags, order: Order, start: int, following: int = 0) -> bytes:
     """Return a table to stand at ``start``, with its values behind it, and the place of a table that follows it."""
     table, values = struct.pack(f"{order}H", len(tags)), b""
     behind = start + 2 + 12 * len(tags) + 4
@@ -169,7 +172,7 @@ def write_tags(tags: Tags, order: str, start: int, following: int = 0) -> bytes:
     return table + struct.pack(f"{order}I", following) + values
 
 
-def tags_of(block: bytes, order: str) -> Tags:
+def tags_of(block: bytes, order: Order) -> Tags:
     """Return the tags of a block, their values in another order of bytes."""
     body = block.removeprefix(PREFIX)
     own = byte_order(body)
@@ -188,7 +191,7 @@ def _swapped(tags: Tags) -> Tags:
     }
 
 
-def resolution(dpi: tuple[float, float], order: str = "<") -> Tags:
+def resolution(dpi: tuple[float, float], order: Order = "<") -> Tags:
     """Return the tags that say pixels per inch."""
     across, down = (struct.pack(f"{order}II", round(value * 1000), 1000) for value in dpi)
     return {

@@ -12,6 +12,7 @@ from ..checks import choice
 from ..errors import InvalidArgument
 from ..extras import install
 
+MAX_EFFORT = 9  # of encoders, where 0 is the fastest
 JPEG_QUALITY = 95  # of JPEG, WebP, AVIF and HEIF
 
 
@@ -61,6 +62,11 @@ def format_of(path: Path) -> str:
         return SUFFIXES[path.suffix.lower()]
     except KeyError:
         raise InvalidArgument(f"{path}: the name's suffix is not one of {', '.join(SUFFIXES)}") from None
+
+
+def is_animation(format: str | None) -> bool:
+    """Return whether several pictures in a file of a format are frames or pages, all of one rank."""
+    return format in FORMATS and FORMATS[format].frames
 
 
 def fitting(format: str | None, *, alpha: bool) -> str:

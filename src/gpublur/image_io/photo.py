@@ -78,9 +78,7 @@ class Photo:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.icc is not None and self.icc[16:20] != SPACES.get(self.pixels.ndim):
-            self.icc = None
-        self.icc = self.icc or None
+        self.icc = self.icc if self.icc and fits(self.icc, self.pixels.ndim) else None
         self.bits = self.bits or 8 * self.pixels.dtype.itemsize
 
     @property
@@ -101,6 +99,11 @@ class Photo:
         return replace(self, exif=None, xmp=None, iptc=None, comment=None)
 
 
+def fits(icc: bytes | None, axes: int) -> bool:
+    """Return whether a profile is one for grey or RGB pixels of so many axes; what is none fits."""
+    return icc is None or icc[16:20] == SPACES.get(axes)
+
+
 def check_pixels(pixels: NDArray[np.uint8 | np.uint16]) -> None:
     """Refuse what is no picture that a file can hold.
 
@@ -109,9 +112,9 @@ def check_pixels(pixels: NDArray[np.uint8 | np.uint16]) -> None:
     InvalidArgument
         It is not (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
     """
-    shape = getattr(pixels, "shape", ())
+    shape = tuple(getattr(pixels, "shape", ()))
     right = isinstance(pixels, np.ndarray) and pixels.dtype in (np.uint8, np.uint16) and 0 not in shape
-    if not right or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+    if not right or (len(shape), *shape[2:]) not in ((2,), (3, 3), (3, 4)):
         dtype = getattr(pixels, "dtype", type(pixels).__name__)
         raise InvalidArgument(
             f"pixels have shape {shape} and dtype {dtype}; a file holds (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16"

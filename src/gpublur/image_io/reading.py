@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ImageFileError, InvalidArgument, PictureTooLarge
 from . import exif, isobmff, jpeg, png
-from .formats import FORMATS
+from .formats import FORMATS, is_animation
 from .photo import MAX_PIXELS, Photo
 from .profiles import from_cmyk, stretched
 
@@ -127,7 +127,7 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     image = _open(data)
     _limit(image, max_pixels)
     coding = isobmff.coding(data) if image.format == "AVIF" else None
-    animated = bool(getattr(image, "is_animated", False)) and FORMATS.get(str(image.format), FORMATS["HEIF"]).frames
+    animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
     first = _pixels(image, data, deep=not animated)
     info = dict(image.info)
     if image.mode == "CMYK":
@@ -310,7 +310,7 @@ def _exif(image: Image) -> bytes | None:
 
 
 def _xmp(info: dict[Any, Any], orientation: int | None, notes: list[str]) -> tuple[bytes | None, int]:
-    """Return the XMP packet, true of the upright main picture, and the orientation, which it says where EXIF does not."""
+    """Return the XMP packet, true of the upright main picture, and the orientation, on which EXIF has the first w."""
     packet = _bytes(info.get("xmp"))
     if packet is None:
         return None, orientation or 1

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import exif
-from .exif import LONG, SHORT, Tags
+from .exif import LONG, SHORT, Order, Tags
 from .photo import Photo
 
 BYTES, BYTE = 7, 1
@@ -47,7 +47,7 @@ def write(photo: Photo) -> bytes:
     return b"".join(file)
 
 
-def _layout(page: NDArray[np.uint8 | np.uint16], order: str, start: int) -> Tags:
+def _layout(page: NDArray[np.uint8 | np.uint16], order: Order, start: int) -> Tags:
     """Return the tags that say how pixels are stored: in one strip that begins at ``start``."""
     channels = 1 if page.ndim == 2 else page.shape[2]
 
@@ -65,7 +65,7 @@ def _layout(page: NDArray[np.uint8 | np.uint16], order: str, start: int) -> Tags
     return tags | ({338: short(2)} if channels == 4 else {})  # straight alpha
 
 
-def _metadata(photo: Photo, order: str) -> Tags:
+def _metadata(photo: Photo, order: Order) -> Tags:
     tags = exif.tags_of(photo.exif, order) if photo.exif is not None else {}
     if photo.dpi is not None:
         tags |= exif.resolution(photo.dpi, order)

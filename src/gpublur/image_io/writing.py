@@ -15,7 +15,7 @@ import numpy as np
 from ..checks import flag, number, whole
 from ..errors import ImageFileError, InvalidArgument
 from . import exif, isobmff, jpeg, png, tiff
-from .formats import FORMATS, JPEG_QUALITY, WRITTEN, format_of, written
+from .formats import FORMATS, JPEG_QUALITY, MAX_EFFORT, WRITTEN, format_of, written
 from .photo import Photo, check_pixels
 from .profiles import eight_bits, shrunk
 from .reading import HDR, tell
@@ -29,7 +29,6 @@ NAMES = {
 }  # fmt: skip
 MAX_XMP = 65_502  # bytes in one JPEG segment
 DEEP = {"PNG": 16, "TIFF": 16, "AVIF": 12, "HEIF": 10}  # bits at most, of formats that have more than 8
-MAX_EFFORT = 9
 
 
 def save(
