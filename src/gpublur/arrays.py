@@ -276,8 +276,8 @@ def upright(image: Any, name: str) -> Any:
         from PIL import ImageOps
 
         return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, ValueError) as error:  # the last where its file is closed
-        raise ImageFileError(f"{name} cannot be decoded: {error}") from error
+    except Exception as error:  # Pillow's readers raise anything, an AssertionError where the file is closed
+        raise ImageFileError(f"{name} cannot be decoded: {str(error) or 'its file is closed'}") from error
 
 
 def pil_pixels(image: Any, name: str) -> NDArray[Any]:
@@ -292,9 +292,9 @@ def pil_back(like: Any, array: NDArray[Any]) -> Any:
     """Return pixels as a PIL image with the metadata of another one."""
     image = sys.modules["PIL.Image"].fromarray(array)
     image.info = {key: value for key, value in like.info.items() if key != "transparency"}  # that is a channel now
-    if image_io.fits(image.info.get("icc_profile"), array.ndim):
-        return image
-    del image.info["icc_profile"]  # of CMYK, or of colours where there are none
+    icc = image.info.get("icc_profile") or b""
+    if len(icc) > 128 and not image_io.fits(icc, array.ndim):  # of CMYK, or of colours where there are none
+        del image.info["icc_profile"]
     return image
 
 

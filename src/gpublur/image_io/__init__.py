@@ -21,6 +21,6 @@ ORIENTATION = 0x0112  # EXIF's tag
 
 __all__ = [
     "FORMATS", "JPEG_QUALITY", "MAX_EFFORT", "MAX_PIXELS", "ORIENTATION", "SUFFIXES", "WRITTEN", "Photo", "array_of",
-    "decode", "eight_bits", "encode", "fits", "fitting", "format_of", "is_animation", "losses", "open", "save", "tell", "to_srgb", "writable",
-    "write_file", "written",
+    "decode", "eight_bits", "encode", "fits", "fitting", "format_of", "is_animation", "losses", "open", "save", "tell",
+    "to_srgb", "writable", "write_file", "written",
 ]  # fmt: skip
