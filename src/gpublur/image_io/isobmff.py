@@ -16,6 +16,7 @@ class Coding(NamedTuple):
     """How the pixels of an AVIF file are stored."""
 
     bits: int
+    grey: bool
     subsampled: bool
     colours: bytes | None  # as PNG's cICP says them; None where they are those of sRGB
 
@@ -32,7 +33,8 @@ def coding(file: bytes) -> Coding:
         primaries, transfer = struct.unpack_from(">HH", head, at + 8)
         if primaries not in (PRIMARIES_OF_SRGB, UNSPECIFIED) or transfer not in (TRANSFER_OF_SRGB, UNSPECIFIED, 1):
             colours = bytes((primaries & 255, transfer & 255, 0, 1))
-    return Coding(bits, bool(flags & 0x0C) and not flags & 0x10, colours)
+    grey = bool(flags & 0x10)
+    return Coding(bits, grey, bool(flags & 0x0C) and not grey, colours)
 
 
 def box(kind: bytes, *bodies: bytes) -> bytes:

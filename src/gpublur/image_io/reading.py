@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..errors import ImageFileError, InvalidArgument, PictureTooLarge
-from . import exif, isobmff, jpeg, png
+from . import exif, isobmff, jpeg, png, tiff
 from .formats import FORMATS, is_animation
 from .photo import MAX_PIXELS, Photo
 from .profiles import from_cmyk, stretched
@@ -130,13 +130,16 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
     first = _pixels(image, data, deep=not animated)
     info = dict(image.info)
+    if image.format == "TIFF":  # Pillow, turning it, has changed what it hands out
+        info["xmp"] = getattr(image, "tag_v2", {}).get(tiff.XMP)
     if image.mode == "CMYK":
         notes.append("its CMYK colours became sRGB")
     block = (exif.gathered(data) if image.format == "TIFF" else _exif(image)) or b""
     if len(block) > exif.MAX_BLOCK + len(exif.PREFIX):
         notes.append(f"its EXIF of {len(block)} bytes is left out: more than 64 kB")
         block = b""
-    xmp, orientation = _xmp(info, exif.orientation_of(block), notes)
+    said = image.getexif().get(exif.ORIENTATION) if coding is not None else exif.orientation_of(block)
+    xmp, orientation = _xmp(info, said, notes)
     orientation = 1 if first.turned else orientation
     _note_other_pictures(image, info, notes)
     frames, durations = _frames(image, info, max_pixels, notes) if animated else ([], [])
@@ -224,6 +227,8 @@ def _pixels(image: ImageFile, data: bytes, *, deep: bool) -> Pixels:
         file = pi_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=True)
         return Pixels(stretched(np.asarray(file[file.primary_index]) >> (16 - bits), bits), bits, turned=True)
     array = array_of(image)
+    if image.format == "AVIF" and array.ndim == 3 and array.shape[2] == 3 and isobmff.coding(data).grey:
+        array = np.ascontiguousarray(array[..., 0])
     return Pixels(array, 8 * array.itemsize, turned=image.format in ("TIFF", "HEIF"))
 
 
@@ -300,6 +305,10 @@ def _with_channels(page: NDArray[Any], channels: int) -> NDArray[Any]:
 
 def _exif(image: Image) -> bytes | None:
     """Return the block as it stands in the file, or as Pillow gathers it from elsewhere, such as PNG's texts."""
+    if (
+        image.format == "AVIF"
+    ):  # where its boxes say an orientation, Pillow writes that into the block, and the rest anew
+        return image._decoder.get_info()[4]  # type: ignore[attr-defined]
     if block := image.info.get("exif"):
         return bytes(block)
     try:
