@@ -201,6 +201,19 @@ def test_png_s_words_on_colours_are_kept_or_said(bits):
     assert "gAMA" in image_io.losses(Photo(RGB, colour={b"gAMA": struct.pack(">I", 100000)}), "JPEG")[0]
 
 
+def test_the_texts_of_a_png_are_kept_or_said():
+    png = with_chunk(saved(Image.fromarray(RGB), "PNG"), b"tEXt", b"parameters\0a lighthouse, seed 7")
+    png = with_chunk(png, b"iTXt", b"Title\0\0\0\0\0By the s\xc3\xa9a")
+    photo, again = round_trip(png)
+    assert len(photo.texts) == 2
+    assert again.texts == photo.texts
+    assert image_io.losses(photo, "JPEG") == ["JPEG has no room for PNG's texts"]
+    assert Image.open(io.BytesIO(image_io.encode(photo))).text == {
+        "parameters": "a lighthouse, seed 7",
+        "Title": "By the séa",
+    }
+
+
 def cmyk_profile():
     """A profile of two tables: from CMYK to Lab, wrong on purpose: it knows a grey of 50 % alone."""
     curve = (

@@ -36,7 +36,7 @@ FORMATS = {
     ),
     "PNG": Format(
         (".png", ".apng"), alpha=True, options={"compress_level": 1}, frames=True,
-        holds=("exif", "icc", "xmp", "dpi", "comment", "colour"),
+        holds=("exif", "icc", "xmp", "dpi", "comment", "texts", "colour"),
     ),
     "WEBP": Format((".webp",), alpha=True, frames=True),
     "TIFF": Format((".tif", ".tiff"), alpha=True, frames=True, holds=("exif", "icc", "xmp", "dpi", "iptc")),

@@ -41,6 +41,8 @@ class Photo:
         Pixels per inch, across and down.
     colour : mapping of bytes to bytes
         PNG chunks that say what its colours are: gAMA, cHRM, sRGB, cICP and others.
+    texts : sequence of (bytes, bytes)
+        PNG chunks with other texts: a title, an author, how it was made.
     bits : int
         Of the values as they were stored, scaled to the whole range of ``pixels``: 8, 10, 12 or 16.
     lossless, subsampled : bool
@@ -69,6 +71,7 @@ class Photo:
     comment: bytes | None = None
     dpi: tuple[float, float] | None = None
     colour: Mapping[bytes, bytes] = field(default_factory=dict)
+    texts: Sequence[tuple[bytes, bytes]] = ()
     bits: int = 0
     lossless: bool = False
     subsampled: bool = False
@@ -96,7 +99,7 @@ class Photo:
 
     def without_metadata(self) -> Photo:
         """Return the photo without what says more than its colours and size."""
-        return replace(self, exif=None, xmp=None, iptc=None, comment=None)
+        return replace(self, exif=None, xmp=None, iptc=None, comment=None, texts=())
 
 
 def fits(icc: bytes | None, axes: int) -> bool:

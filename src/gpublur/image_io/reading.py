@@ -154,6 +154,7 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
         iptc=_iptc(image, info),
         comment=_bytes(info.get("comment", info.get("Comment"))),
         dpi=_dpi(image, info),
+        texts=png.texts(data) if image.format == "PNG" else (),
         colour=_colour(image, data, coding),
         bits=first.bits,
         lossless=image.format == "WEBP" and _is_lossless_webp(data),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAMES = {
     "exif": "EXIF", "icc": "the colour profile", "xmp": "XMP", "iptc": "IPTC", "comment": "the comment",
-    "dpi": "the resolution", "colour": "PNG's words on colours",
+    "texts": "PNG's texts", "dpi": "the resolution", "colour": "PNG's words on colours",
 }  # fmt: skip
 MAX_XMP = 65_502  # bytes in one JPEG segment
 DEEP = {"PNG": 16, "TIFF": 16, "AVIF": 12, "HEIF": 10}  # bits at most, of formats that have more than 8
