@@ -105,7 +105,7 @@ def process(
     >>> for source, data, error in gpublur.process([photo, b"nothing"], gpublur.gaussian_blur, format="WEBP"):
     ...     print(error or image_io.decode(data).format)
     WEBP
-    picture: is not a picture that can be read (JPEG, PNG, WEBP, TIFF, AVIF, BMP, GIF)
+    picture: is not a picture that can be read (JPEG, PNG, WEBP, TIFF, AVIF, BMP, GIF, HEIF)
     """
     if format is not None:
         format = image_io.written(format, alpha=False)
