@@ -525,6 +525,19 @@ def test_heif(mode, bits):
     assert np.abs(again.pixels.astype(float) - pixels).max() < 14 * (257 if bits == 10 else 1)
 
 
+def test_a_heif_file_whose_items_have_no_names_is_refused():
+    """The library that reads it would end the process."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    out = io.BytesIO()
+    pillow_heif.from_bytes("RGB", (96, 64), bytes(96 * 64 * 3)).save(out, exif=block(orientation=1))
+    data = out.getvalue()
+    assert image_io.decode(data).format == "HEIF"
+    for broken in (data.replace(b"Exif\0", b"Exi\xff\0", 1), data.replace(b"hvc1\0", b"\xffvc1\0", 1)):
+        assert broken != data
+        with pytest.raises(ImageFileError, match="is not a picture"):
+            image_io.decode(broken)
+
+
 def test_heif_is_not_written_without_its_extra(monkeypatch):
     monkeypatch.setattr(image_io.formats, "HEIF_WRITER", "no_such_library")
     with pytest.raises(InvalidArgument, match=r"extra heif alone: pip install '.*\[heif\]'"):

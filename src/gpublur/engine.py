@@ -98,7 +98,9 @@ class Engine:
         self, photo: Photo, edit: Edit, given: Any, max_pixels: int, details: bool
     ) -> tuple[Photo, MaskInfo | None]:
         """Do a checked edit on a decoded file; see `gpublur.Editor.edit_photo`."""
-        done = [self.edited_page(page, edit, given, max_pixels, details) for page in photo.pages()]
+        pages = photo.pages()
+        each = max(max_pixels // len(pages), 1)
+        done = [self.edited_page(page, edit, given, each, details) for page in pages]
         infos = [info for _, info in done if info is not None]
         return photo.with_frames([page for page, _ in done]), infos[0] if infos else None
 

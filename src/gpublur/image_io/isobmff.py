@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import exif
@@ -51,6 +52,26 @@ def boxes(data: bytes, at: int = 0) -> dict[bytes, bytes]:
         found[data[at + 4 : at + 8]] = data[at + 8 : at + size]
         at += max(size, 8)
     return found
+
+
+def names_are_text(file: bytes) -> bool:
+    """Return whether what a HEIF file calls its items can be read as text: where not, pi-heif 1.4 ends the process.
+
+    They are looked for wherever they may stand, for what it takes for one box, we might take for another.
+    """
+    items = (body[10 if body[:1] == b"\3" else 8 :] for body in _found(file, b"infe"))  # past numbers, of two lengths
+    kinds = (body[FIXED:].partition(b"\0")[0] for body in _found(file, b"auxC"))
+    return all(name.isascii() for names in (items, kinds) for name in names)
+
+
+def _found(file: bytes, kind: bytes) -> Iterator[bytes]:
+    """Yield the body of whatever looks like a box of a kind."""
+    at = file.find(kind)
+    while at >= 0:
+        size = int.from_bytes(file[max(at - 4, 0) : at], "big")
+        if 12 <= size < 2**16 and file[at + 4 : at + 5] <= b"\3":
+            yield file[at + 4 : at - 4 + size]
+        at = file.find(kind, at + 4)
 
 
 def with_metadata(file: bytes, photo: Photo) -> bytes:

@@ -19,10 +19,10 @@ IPTC_RESOURCE = 0x0404
 TAILS = (b"\x00" * 64, b"\x55" * 64)  # two ways to go on with compressed values: different pixels, if any are missing
 
 
-def checked(data: bytes) -> tuple[bytes, bool]:
-    """Return a file that decoders take for whole, and whether it lacked its end marker alone.
+def checked(data: bytes) -> tuple[bytes, bool, bool]:
+    """Return a file that decoders take for whole, whether it is, and whether it lacked its end marker alone.
 
-    One that lacks more stays as it is: a decoder will refuse it.
+    One that lacks more stays as it is: Pillow will refuse it, but imagecodecs fills up what is missing in silence.
 
     Raises
     ------
@@ -33,20 +33,15 @@ def checked(data: bytes) -> tuple[bytes, bool]:
     if scans > MAX_SCANS:
         raise ImageFileError(f"has {scans} scans, more than the limit of {MAX_SCANS}")
     if complete or not scans:
-        return data, False
+        return data, complete, False
     import imagecodecs
 
     body = data.rstrip(b"\xff")
     try:
         first, second = (imagecodecs.jpeg8_decode(body + tail + END) for tail in TAILS)
     except imagecodecs.Jpeg8Error:
-        return data, False
-    return (body + END, True) if np.array_equal(first, second) else (data, False)
-
-
-def complete(data: bytes) -> bool:
-    """Return whether the first picture in a file has its end: imagecodecs fills up what is missing in silence."""
-    return _walk(data)[0]
+        return data, False, False
+    return (body + END, True, True) if np.array_equal(first, second) else (data, False, False)
 
 
 def _walk(data: bytes) -> tuple[bool, int]:

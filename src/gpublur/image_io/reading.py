@@ -120,15 +120,16 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
 def _photo(data: bytes, max_pixels: int) -> Photo:
     notes: list[str] = []
+    whole = False
     if data.startswith(jpeg.START):
-        data, mended = jpeg.checked(data)
+        data, whole, mended = jpeg.checked(data)
         if mended:
             notes.append("its end marker is missing; the picture is whole")
     image = _open(data)
     _limit(image, max_pixels)
     coding = isobmff.coding(data) if image.format == "AVIF" else None
     animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
-    first = _pixels(image, data, deep=not animated)
+    first = _pixels(image, data, deep=not animated, whole=whole)
     info = dict(image.info)
     if image.format == "TIFF":  # Pillow, turning it, has changed what it hands out
         info["xmp"] = getattr(image, "tag_v2", {}).get(tiff.XMP)
@@ -182,7 +183,7 @@ def _open(data: bytes) -> ImageFile:
             import pi_heif
         except ImportError as error:
             raise ImageFileError(f"is HEIF, for which pi-heif is missing ({error})") from error
-        if pi_heif.is_supported(data):
+        if pi_heif.is_supported(data) and isobmff.names_are_text(data):
             return pi_heif.HeifImageFile(io.BytesIO(data), "")
     for name in Image.ID:
         factory, accept = Image.OPEN[name]
@@ -203,14 +204,14 @@ def _limit(image: Image, left: int, whole: int | None = None) -> None:
         raise PictureTooLarge(f"is {size} pixels{more}, more than the limit of {limit / 1e6:g} million")
 
 
-def _pixels(image: ImageFile, data: bytes, *, deep: bool) -> Pixels:
+def _pixels(image: ImageFile, data: bytes, *, deep: bool, whole: bool) -> Pixels:
     """Decode the image to (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16."""
     if image.format == "PNG" and png.is_deep(data) and deep:  # Pillow would cut colours to 8 bits
         import imagecodecs
 
         pixels = imagecodecs.png_decode(data)
         return Pixels(pixels[..., [0, 0, 0, 1]] if pixels.ndim == 3 and pixels.shape[2] == 2 else pixels, 16)
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and jpeg.complete(data):
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and whole:
         import imagecodecs
 
         return Pixels(np.asarray(imagecodecs.jpeg8_decode(data)), 8)  # Pillow's pixels in a third of its time
