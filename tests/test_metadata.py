@@ -358,6 +358,20 @@ def test_frames_that_are_refused(tmp_path):
         image_io.decode(many)
 
 
+def test_an_edit_of_an_animation():
+    frames = frames_of()
+    photo = Photo(frames[0], "WEBP", frames=frames[1:], durations=[10] * 4, lossless=True)
+    editor, edit, mask = (
+        gpublur.Editor("cpu"),
+        gpublur.Edit(remove=True, color="white").checked(),
+        np.ones((20, 30), bool),
+    )
+    done = editor.edit_photo(photo, edit, mask=mask)
+    np.testing.assert_array_equal(done.frames, frames[1:])
+    with pytest.raises(PictureTooLarge, match="has 4 frames, more than the limit of 3"):
+        editor.edit_photo(photo, edit, mask=mask, max_pixels=3_999_999)
+
+
 def test_pages_of_several_sizes_and_their_thumbnails():
     pages = (RGB, RGB[:5, :7, 0], DEEP)
     photo = Photo(

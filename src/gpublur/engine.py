@@ -11,9 +11,11 @@ import numpy as np
 from . import arrays, backends, edits, image_io, masks, pipeline, segmentation
 from .arrays import Batch
 from .checks import flag
-from .errors import InvalidArgument
+from .errors import InvalidArgument, PictureTooLarge
 from .image_io import Photo
 from .types import BlurSpec, Edit, MaskInfo, SubjectQuery
+
+FRAME_COSTS = 1_000_000  # pixels that the model's work on a frame stands for, however small the frame
 
 
 class Engine:
@@ -99,7 +101,9 @@ class Engine:
     ) -> tuple[Photo, MaskInfo | None]:
         """Do a checked edit on a decoded file; see `gpublur.Editor.edit_photo`."""
         pages = photo.pages()
-        each = max(max_pixels // len(pages), 1)
+        if 1 < len(pages) > max_pixels // FRAME_COSTS:
+            raise PictureTooLarge(f"has {len(pages)} frames, more than the limit of {max_pixels // FRAME_COSTS}")
+        each = max_pixels // len(pages)
         done = [self.edited_page(page, edit, given, each, details) for page in pages]
         infos = [info for _, info in done if info is not None]
         return photo.with_frames([page for page, _ in done]), infos[0] if infos else None
