@@ -22,6 +22,8 @@ import numpy as np
 from gpublur import optics
 from gpublur.arrays import read
 from gpublur.backends.cuda import loader
+from gpublur.segmentation import config
+from gpublur.segmentation.registry import find, locate
 from gpublur.types import BlurSpec
 
 from . import sass, scene
@@ -44,7 +46,7 @@ BANDWIDTH = 3.0e12
 # Told for PHOTO, counted on so many of its rows (the mask's samples and the disk in pixels depend on the width alone).
 PHOTO, ROWS = (3000, 4000), 750
 RADIUS_PX = 50.0
-SIDE = 320  # of the square that the default model sees
+SIDE = config.read(locate(find("general"), "cpu")[1]).input_size  # of the square that the default model sees
 
 
 def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
@@ -65,7 +67,7 @@ def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
     parts = PHOTO[0] // ROWS
     (small,) = read(np.stack([picture[:, : PHOTO[1] // parts]] * parts), None, gpu=True, whole=True).pictures
     side = SIDE // parts
-    found["model's input"] = 0.0, lambda editor: editor.backend.shrink(editor.backend.take(small), side)
+    found["model's input"] = 0.0, lambda editor: editor.backend.shrink(editor.backend.to_device(small), side)
     return found
 
 

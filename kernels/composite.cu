@@ -32,10 +32,11 @@ struct Upsampling {
   int rows, columns, border;
 };
 
-constexpr int RUN = 16;         // rows of a warp
-constexpr int PARTS = 16;       // factor, at most
-constexpr float SLACK = 1e-3f;  // of light, in which (5)'s bounds are not strict
-constexpr int CELLS = 6;        // that four neighbouring pixels are interpolated from, at most
+constexpr int RUN = 16;                 // rows of a warp
+constexpr int PARTS = 16;               // factor, at most
+constexpr float FAINT = 3.9215686e-3f;  // the least opacity of its own that a pixel's missing weight is measured by
+constexpr float SLACK = 1e-3f;          // of light, in which (5)'s bounds are not strict
+constexpr int CELLS = 6;                // that four neighbouring pixels are interpolated from, at most
 
 // (5): the subject's own colour, by blur fusion (Forte and Pitie 2021, eq. 4): F = F' + alpha (I - alpha F' - (1 - alpha)
 // B'), as a sum over I, F' and B'. One field after the other: both at once take too many registers. It is held within what
@@ -62,17 +63,20 @@ __device__ __forceinline__ void foreground(const Fields& fields, int z, int y, i
     rgb[c] = __saturatef(fminf(fmaxf(rgb[c], most[c] + (1.f - (1.f + 2 * SLACK) * many)), most[c]));
 }
 
-// B at a pixel from the sums over the blurred cells: (3)'s division, with the background field where weight is missing.
+// B at a pixel from the sums over the blurred cells: (3)'s division, with the background field where weight is missing,
+// which is measured by the pixel's own opacity.
 template <int COLOURS>
-__device__ __forceinline__ void divide(const Fields& fields, int z, int y, int x, Cell<COLOURS + 1>& cell) {
+__device__ __forceinline__ void divide(const Fields& fields, int z, int y, int x, float opacity,
+                                       Cell<COLOURS + 1>& cell) {
   float weight = cell.v[COLOURS];
-  if (weight < fields.below) {
+  const float below = fields.below > 0.f ? fields.below * fmaxf(opacity, FAINT) : fields.below;
+  if (weight < below) {
     const float4 back = grid_at(fields, fields.back, z, y, x);
-    const float b[3] = {back.x, back.y, back.z}, lent = fields.below - fmaxf(weight, 0.f);
+    const float b[3] = {back.x, back.y, back.z}, lent = below - fmaxf(weight, 0.f);
 #pragma unroll
     for (int c = 0; c < COLOURS; ++c)
       cell.v[c] = fmaf(lent, b[c], cell.v[c]);
-    weight = fields.below;
+    weight = below;
   }
   const float share = __fdividef(1.f, fmaxf(weight, 1e-12f));
 #pragma unroll
@@ -233,10 +237,11 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
 #pragma unroll
       for (int i = 0; i < QUAD; ++i) {
         const float share = __fdividef(1.f, fmaxf(sum[i].v[COLOURS], 1e-12f));
+        const float noise = sizeof(T) == 1 ? dither(ink, y, x + i) : 0.f;
 #pragma unroll
         for (int c = 0; c < COLOURS; ++c) {
           const float v = sum[i].v[c] * share;
-          pixels.set(c, i, coded(ink.encode ? encode(v) : __saturatef(v), T()));
+          pixels.set(c, i, coded((ink.encode ? encode(v) : __saturatef(v)) + noise, T()));
         }
       }
       store_quad(result, pixels, channels);
@@ -259,7 +264,8 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
           Sum b = {};
           if (!CUT) {
             b = fetch_cell(sums + slot(k));
-            divide<COLOURS>(fields, z, y, x0 + k, b);
+            const float opacity = channels > COLOURS ? shown(pixel[COLOURS * photo.channel]) : 1.f;
+            divide<COLOURS>(fields, z, y, x0 + k, opacity, b);
           }
           if (CUT || share > 0.f) {
             float rgb[3];
@@ -271,9 +277,10 @@ __device__ __forceinline__ void composite(const Photo& photo, const Cover& cover
             for (int c = 0; c < COLOURS; ++c)
               b.v[c] = CUT ? rgb[c] : mix(b.v[c], rgb[c], share);
           }
+          const float noise = !CUT && sizeof(T) == 1 ? dither(ink, y, x0 + k) : 0.f;
 #pragma unroll
           for (int c = 0; c < COLOURS; ++c)
-            put(to_k + c * result.channel, ink.encode ? encode(b.v[c]) : __saturatef(b.v[c]));
+            put(to_k + c * result.channel, (ink.encode ? encode(b.v[c]) : __saturatef(b.v[c])) + noise);
         }
         if (CUT) {
           put(to_k + COLOURS * result.channel,

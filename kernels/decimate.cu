@@ -181,17 +181,17 @@ __device__ __forceinline__ void decimate(const Photo& photo, const Cover& cover,
         }
       }
       if (glow.strength > 0.f) {
-        float lum[QUAD];
-        bool bright = false;
+        float bright[QUAD];
+        bool some = false;
 #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
-          lum[i] = COLOURS == 3 ? luminance(light_at[i]) : light_at[i][0];
-          bright = bright || lum[i] > glow.low;
+          bright[i] = COLOURS == 3 ? brightness(light_at[i]) : light_at[i][0];
+          some = some || bright[i] > glow.low;
         }
-        if (__any_sync(ALL, bright)) {
+        if (__any_sync(ALL, some)) {
 #pragma unroll
           for (int i = 0; i < QUAD; ++i)
-            w[i] = (even ? 1.f : w[i]) * exp2f(glow.strength * __saturatef((lum[i] - glow.low) * glow.slope));
+            w[i] = (even ? 1.f : w[i]) * exp2f(glow.strength * __saturatef((bright[i] - glow.low) * glow.slope));
           even = false;
         }
       }

@@ -35,11 +35,13 @@ struct Photo {
   int linear;   // light is linear, else display values
 };
 
-// How light is written: encoded as sRGB or not.
+// How light is written: encoded as sRGB or not, dithered.
 struct Ink {
   int64_t picture, channel;  // of the output, as in Photo
   int pixel;
   int encode;
+  float dither;         // (8): its height in display values, 0 for none
+  unsigned lattice[2];  // how far its wave goes in a row, and in a column
 };
 
 // ---- Code values: display value in [0, 1] and back. Integers are rounded to nearest.
@@ -56,10 +58,11 @@ __device__ __forceinline__ float shown(uint16_t v) { return v * UNIT<uint16_t>; 
 __device__ __forceinline__ float shown(__half v) { return __half2float(v); }
 __device__ __forceinline__ float shown(float v) { return v; }
 
-// Bits of a code value, and anything above them. Beside 2^23 a float has no place for fractions: the lowest bits are the
-// integer, with fewer instructions than a conversion.
-__device__ __forceinline__ uint32_t coded(float v, uint8_t) { return __float_as_uint(fmaf(v, 255.f, 8388608.f)); }
-__device__ __forceinline__ uint32_t coded(float v, uint16_t) { return __float_as_uint(fmaf(v, 65535.f, 8388608.f)); }
+// Bits of a code value, and anything above them. From 2^23 to 2^24 a float has no place for fractions: beside the middle of
+// these, to which dithered values just below 0 round as well, the lowest bits are the integer, with fewer instructions
+// than a conversion.
+__device__ __forceinline__ uint32_t coded(float v, uint8_t) { return __float_as_uint(fmaf(v, 255.f, 12582912.f)); }
+__device__ __forceinline__ uint32_t coded(float v, uint16_t) { return __float_as_uint(fmaf(v, 65535.f, 12582912.f)); }
 __device__ __forceinline__ uint32_t coded(float v, __half) { return __half_as_ushort(__float2half_rn(v)); }
 __device__ __forceinline__ uint32_t coded(float v, float) { return __float_as_uint(v); }
 
@@ -93,13 +96,21 @@ __device__ __forceinline__ float encode(float v) {
   return v <= 0.0031308f ? v * 12.92f : curve;
 }
 
+// (8): what spreads the rounding of the pixel (y, x).
+__device__ __forceinline__ float dither(const Ink& ink, int y, int x) {
+  const int wave = static_cast<int>(y * ink.lattice[0] + x * ink.lattice[1]);
+  return fmaf(fabsf(static_cast<float>(wave)), ink.dither * 0x1p-30f, -ink.dither);
+}
+
 template <class T>
 __device__ __forceinline__ float light(T v, int linear) {
   return linear ? decode(shown(v)) : __saturatef(shown(v));
 }
 
-__device__ __forceinline__ float luminance(const float* rgb) {
-  return fmaf(0.2126f, rgb[0], fmaf(0.7152f, rgb[1], 0.0722f * rgb[2]));
+// (3): luminance, or the eighth power of the brightest channel: coloured lamps are clipped in one.
+__device__ __forceinline__ float brightness(const float* rgb) {
+  const float most = fmaxf(fmaxf(rgb[0], rgb[1]), rgb[2]), second = most * most, fourth = second * second;
+  return fmaxf(fmaf(0.2126f, rgb[0], fmaf(0.7152f, rgb[1], 0.0722f * rgb[2])), fourth * fourth);
 }
 
 // ---- Pixels in registers: a lane has QUAD neighbours of a row, loaded as the aligned words of 32 bits that they lie in.

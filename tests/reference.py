@@ -151,15 +151,20 @@ def convolve(planes: Array, kernel: Array, method: str = "auto") -> Array:
 # --- One weight for everything (3) ---
 
 
+def brightness(light: Array) -> Array:
+    """(3)'s brightness (H, W) of light (H, W, 3), where a clipped channel counts too; grey (H, W, 1) is its own."""
+    return np.maximum(luminance(light), light.max(2) ** 8)
+
+
 def luminance(light: Array) -> Array:
     """Rec. 709 luminance (H, W) of light (H, W, 3); grey light (H, W, 1) is its own."""
     return light @ LUMINANCE if light.shape[2] == 3 else light[..., 0]
 
 
-def boost(lum: Array, highlights: float, threshold: tuple[float, float]) -> Array:
+def boost(bright: Array, highlights: float, threshold: tuple[float, float]) -> Array:
     """How much more a highlight weighs: 1 up to ``lo``, 2^(10 highlights) from ``hi`` on."""
     lo, hi = threshold
-    return 2 ** (10 * highlights * np.clip((lum - lo) / (hi - lo), 0, 1))
+    return 2 ** (10 * highlights * np.clip((bright - lo) / (hi - lo), 0, 1))
 
 
 def background_weight(alpha: ArrayLike) -> Array:
@@ -175,7 +180,7 @@ def weight(
     coverage: ArrayLike = 1,
 ) -> Array:
     """The weight (H, W) of each pixel in the blur of the background."""
-    return background_weight(alpha) * boost(luminance(light), highlights, threshold) * coverage
+    return background_weight(alpha) * boost(brightness(light), highlights, threshold) * coverage
 
 
 def normalised_blur(light: Array, w: Array, kernel: Array) -> tuple[Array, Array]:
@@ -184,10 +189,10 @@ def normalised_blur(light: Array, w: Array, kernel: Array) -> tuple[Array, Array
     return blurred[..., :-1], blurred[..., -1]
 
 
-def fill(numerator: Array, denominator: Array, back: Array) -> Array:
-    """The blurred background, from the field ``back`` where the blurred weight vanishes."""
-    d = denominator[..., None]
-    return (numerator + np.maximum(TAU - d, 0) * back) / np.maximum(d, TAU)
+def fill(numerator: Array, denominator: Array, back: Array, coverage: ArrayLike = 1) -> Array:
+    """The blurred background, from the field ``back`` where the blurred weight vanishes beside the pixel's own."""
+    d, tau = denominator[..., None], TAU * np.maximum(np.atleast_2d(coverage), 1 / 255)[..., None]
+    return (numerator + np.maximum(tau - d, 0) * back) / np.maximum(d, tau)
 
 
 # --- Colour fields: push-pull on a coarse grid (3, 5) ---
@@ -290,7 +295,9 @@ def blur_background(
     light = to_light(display, linear_light)
     kernel = kernel_of(mode, radius_in_pixels(radius, display.shape))
     fore, back = fields(light, alpha, background_weight(alpha) * coverage, coverage)
-    blurred = fill(*normalised_blur(light, weight(light, alpha, highlights, threshold, coverage), kernel), back)
+    blurred = fill(
+        *normalised_blur(light, weight(light, alpha, highlights, threshold, coverage), kernel), back, coverage
+    )
     a = alpha[..., None]
     out = to_display(a * foreground(light, alpha, fore, back) + (1 - a) * blurred, linear_light)
     return join(np.where(a == 1, display, out), image)
@@ -409,6 +416,23 @@ def refine(image: ArrayLike, mask: ArrayLike) -> Array:
     y, x = ((np.arange(n) - o) / s for n, o in zip(size, first, strict=True))
     c = interpolate(c, y, x)
     return np.clip(np.sum(c[..., :3] * image, axis=2) + c[..., 3], 0, 1)
+
+
+# --- 8 bits (8) ---
+
+
+def wave(height: int, width: int) -> Array:
+    """(8): the triangle wave (H, W) in [-1, 1] over the R2 lattice, whose steps are 1 / g and 1 / g^2, g^3 = g + 1."""
+    g = 1.32471795724474602596
+    row, column = round(2**32 / g**2), round(2**32 / g)
+    steps = (np.arange(height)[:, None] * row + np.arange(width) * column) % 2**32 / 2**32
+    return 1 - 2 * np.abs(1 - 2 * steps)
+
+
+def to_bytes(display: Array, dither: bool = True) -> NDArray[np.uint8]:
+    """Round display values (H, W, C) to 8 bits; dithered by up to 0.48 of one."""
+    noise = 0.48 * wave(*display.shape[:2])[..., None] if dither else 0
+    return np.floor(255 * display + 0.5 + noise).clip(0, 255).astype(np.uint8)
 
 
 # --- Measures ---

@@ -104,7 +104,7 @@ def test_blur_one_file(tmp_path: Path, calls: list) -> None:
     np.testing.assert_array_equal(photo.pixels, 255 - PIXELS)
     assert photo.icc == SRGB
     options = {"mask": None, "mode": "gaussian", "radius": 0.02, "highlights": None, "quality": "high"}
-    options |= {"highlight_threshold": (0.6, 0.95), "linear_light": True}
+    options |= {"highlight_threshold": (0.6, 0.95), "linear_light": True, "dither": True}
     options |= {"prompt": None, "negative_prompt": None, "on_no_subject": "blur_all", "refine": "auto", "details": True}
     assert calls == [("init", {"device": "cpu", "model": "general"}), ("blur", options)]
 

@@ -124,7 +124,7 @@ def test_any_width_and_alignment(gpu, cpu, offset, width):
     frames, nothing = cuda.frames(plan, source), cuda.matte(source, None, False)
     cuda.decimate(source, nothing, cuda.highlight_curve(spec), plan, frames, source)
     cuda.spans(plan.aperture, plan, frames, source)
-    cuda.composite(source, nothing, plan, frames, True, out, source)
+    cuda.composite(source, nothing, plan, frames, spec, out, source)
     want = cpu.bokeh_blur(picture.copy(), 0.03, highlights=0.0)
     assert np.abs(out.astype(int) - want).max() <= 1
     assert (room[: 16 + offset] == 77).all()
@@ -254,7 +254,7 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
     subject, frames = cuda.matte(source, mask, False), cuda.frames(plan, source)
     cuda.decimate(source, subject, cuda.highlight_curve(spec), plan, frames, source)
     (cuda.separable if mode == "gaussian" else cuda.spans)(plan.aperture, plan, frames, source)
-    cuda.composite(source, subject, plan, frames, True, memory.empty(shape, "uint8"), source)
+    cuda.composite(source, subject, plan, frames, spec, memory.empty(shape, "uint8"), source)
     assert [launch[0] for launch in launches][-1] == "composite"
     for _, entry, grid, block, args, shared, _ in launches:
         assert 1 <= grid[0] < 2**31, entry
@@ -482,6 +482,7 @@ def constants(name):
         ("separable.cu", tables, "ROWS"),
         ("matte.cu", structs, "ACROSS DOWN PLANES BLOCK"),
         ("matte.cu", matting, "WINDOW MEAN CELL"),
+        ("composite.cu", matting, "FAINT"),
         ("upload.cu", tables, "WORDS"),
     ],
 )

@@ -67,7 +67,7 @@ FAULTS = {
     "red for blue": ("decimate.cu", "table[pixels.bits(c, i)", "table[pixels.bits(2 - c, i)"),
     "weight forgotten in one sum": ("decimate.cu", "here.v[c] = light[c] * w;", "here.v[c] = light[c] * (c == 1 ? 1.f : w);"),
     "subject enters the blur": ("decimate.cu", "fmaf(-glow.steep,", "fmaf(-0.5f * glow.steep,"),
-    "highlights not boosted": ("decimate.cu", "lum[i] > glow.low", "lum[i] < glow.low - 9.f"),
+    "highlights not boosted": ("decimate.cu", "bright[i] > glow.low", "bright[i] < glow.low - 9.f"),
     "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
     "foreground brighter than its light": ("composite.cu", "* many)), most[c]))", "* many)), 9.f))"),
     "background field upside down": ("cover.cuh", "fmaf(place.down, y, place.top)", "fmaf(-place.down, y, place.top)"),

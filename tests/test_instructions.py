@@ -47,7 +47,7 @@ out = np.empty_like(photo)
 [band] = cpu.bands(plan, source)
 calls = {
     "decimate": lambda: cpu.decimate(source, matte, glow, plan, frames, band),
-    "composite": lambda: cpu.composite(source, matte, plan, frames, True, out, band),
+    "composite": lambda: cpu.composite(source, matte, plan, frames, spec, out, band),
 }
 for call in calls.values():
     call()

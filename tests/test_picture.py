@@ -48,6 +48,41 @@ def test_sizes_that_hurt(editor, mode, size):
         assert worst <= CONTRACT[mode, quality][0]
 
 
+@pytest.mark.parametrize("opacity", [1, 4, 16, 255])
+def test_a_faint_picture_keeps_its_colours(editor, opacity):
+    """The weight of 1/255 all over is not missing weight, which the mean colour would fill in (3)."""
+    photo = sky(60, 90, levels=100)
+    want = editor.blur_background(photo, "gaussian", 0.03, mask=np.zeros((60, 90), bool))
+    faint = np.dstack([photo, np.full((60, 90), opacity, np.uint8)])
+    got = editor.blur_background(faint, "gaussian", 0.03, mask=np.zeros((60, 90), bool))
+    assert np.abs(got[..., :3].astype(int) - want).max() <= 1
+    assert (got[..., 3] == opacity).all()
+
+
+LAMPS = [(255, 255, 255), (255, 200, 120), (255, 160, 60), (255, 40, 20), (40, 80, 255), (60, 255, 80)]
+
+
+@pytest.mark.parametrize("lamp", LAMPS)
+def test_lamps_of_every_colour_become_disks(editor, lamp):
+    """A street lamp is coloured, and clipped in one channel: its disk is as bright as a white one's in that channel."""
+    night = np.full((120, 160, 3), 12, np.uint8)
+    night[58:62, 78:82] = lamp
+    clipped = np.argmax(lamp)
+    plain = editor.bokeh_blur(night, 0.04, highlights=0)[60, 80, clipped]
+    glowing = editor.bokeh_blur(night, 0.04)[60, 80, clipped]
+    night[58:62, 78:82] = 255
+    assert glowing > plain + 40
+    assert abs(int(glowing) - int(editor.bokeh_blur(night, 0.04)[60, 80, clipped])) <= 2
+
+
+@pytest.mark.parametrize("sky", [(100, 150, 220), (135, 180, 240)])
+def test_a_blue_sky_is_no_lamp(editor, sky):
+    photo = np.full((120, 160, 3), 40, np.uint8)
+    photo[:60] = sky
+    plain = editor.bokeh_blur(photo, 0.04, highlights=0)
+    np.testing.assert_array_equal(editor.bokeh_blur(photo, 0.04), plain)
+
+
 def test_a_doubtful_matte_lends_no_light(editor):
     """Noise that no matte fits: (5)'s bounds decide about most pixels, and what is added up stays near the photo."""
     rng = np.random.default_rng(0)
@@ -121,7 +156,7 @@ def test_every_kind_and_dtype(editor, shape, dtype):
     top = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
     given = (picture * top + (0.5 if top > 1 else 0)).astype(dtype)
     alpha = matte(90, 120)
-    got = editor.blur_background(given, "bokeh", 0.03, highlights=0.0, mask=alpha)
+    got = editor.blur_background(given, "bokeh", 0.03, highlights=0.0, dither=False, mask=alpha)
     assert got.dtype == given.dtype
     assert got.shape == given.shape
     shown = given.astype(np.float64) / top
@@ -245,3 +280,43 @@ def test_a_refined_mask_against_the_reference(editor, size):
     np.testing.assert_allclose(cut[..., 3], want, rtol=0, atol=1e-3)
     if min(size) > 60:
         assert np.abs(want - reference.resample(coarse, size)).max() > 0.2
+
+
+def sky(height=240, width=320, levels=12):
+    """A grainy 8-bit sky that darkens by ``levels`` values from top to bottom."""
+    ramp = np.linspace(150, 150 - levels, height)[:, None, None] + np.random.default_rng(3).normal(
+        0, 2, (height, width, 1)
+    )
+    return np.rint(ramp * [0.8, 0.9, 1]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_smooth_sky_shows_no_bands(editor, mode):
+    """Rounding alone makes every few rows one band of equal pixels; dithered, their means go on falling (8)."""
+    photo = sky()
+    mask = np.zeros(photo.shape[:2], bool)
+    mask[:, -20:] = True
+    exact = editor.blur_background(photo.astype(np.float32) / 255, mode, 0.03, mask=mask) * 255
+    got = {d: editor.blur_background(photo, mode, 0.03, mask=mask, dither=d) for d in (False, True)}
+    rows = {d: picture[:, 60:-60].astype(float).mean(1) for d, picture in got.items()}
+    bands = {d: int(np.max(np.abs(mean - exact[:, 60:-60].mean(1)) * 100)) for d, mean in rows.items()}
+    assert bands[True] <= 10
+    assert bands[False] >= 40  # hundredths of a value that a row is off
+    for dither, picture in got.items():
+        np.testing.assert_array_equal(picture[mask], photo[mask])
+        differs = picture != reference.to_bytes(exact / 255, dither)
+        assert differs[~mask].mean() < 0.005
+
+
+def test_whole_values_are_not_dithered(editor):
+    """A flat picture and a colour painted behind the subject come out as they are."""
+    for value in range(0, 256, 5):
+        flat = np.full((17, 23, 3), value, np.uint8)
+        np.testing.assert_array_equal(editor.bokeh_blur(flat, 0.05), flat)
+        np.testing.assert_array_equal(editor.gaussian_blur(flat, 0.05), flat)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_only_8_bits_are_dithered(editor, dtype):
+    photo = sky(40, 60).astype(dtype) * (257 if dtype == np.uint16 else np.float32(1 / 255))
+    assert np.array_equal(editor.bokeh_blur(photo, 0.05), editor.bokeh_blur(photo, 0.05, dither=False))

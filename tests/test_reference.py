@@ -145,6 +145,10 @@ def test_boost_and_luminance():
     np.testing.assert_array_equal(ref.boost(lum, 0, (0.4, 0.9)), 1)
     np.testing.assert_allclose(ref.luminance(np.eye(3)[None]), [[0.2126, 0.7152, 0.0722]])
     np.testing.assert_array_equal(ref.luminance(lum[None, :, None]), lum[None])
+    np.testing.assert_array_equal(ref.brightness(lum[None, :, None]), lum[None])
+    np.testing.assert_allclose(
+        ref.brightness(np.array([[[0, 0, 1], [0.5, 0.5, 0.9]]])), [[1, 0.52888]], rtol=0, atol=1e-8
+    )
 
 
 def test_weight():
@@ -497,3 +501,18 @@ def test_measures():
     b[0, 0] += 2 / 255
     assert ref.max_lsb(a, b) == pytest.approx(2)
     assert ref.psnr(a, a + 0.01) == pytest.approx(40)
+
+
+def test_the_wave_takes_every_height_equally_often():
+    heights = ref.wave(64, 64)
+    counts = np.histogram(heights, 8, (-1, 1))[0]
+    assert counts.max() - counts.min() <= 8
+    assert abs(ref.window_mean(heights[..., None], 2)[2:-2, 2:-2]).max() < 0.12  # of any 5 x 5 neighbours
+
+
+def test_to_bytes():
+    values = np.arange(256)[:, None, None] / 255 * np.ones((1, 7, 3))
+    np.testing.assert_array_equal(ref.to_bytes(values), np.arange(256)[:, None, None] * np.ones((1, 7, 3)))
+    third = np.full((64, 64, 1), 100.3 / 255)
+    assert abs(ref.to_bytes(third).mean() - 100.3) < 0.02
+    assert (ref.to_bytes(third, False) == 100).all()

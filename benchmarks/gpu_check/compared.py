@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from gpublur import arrays
 from gpublur.checks import MAX_RADIUS
+from gpublur.segmentation import config
+from gpublur.segmentation.registry import find, locate
 from gpublur.types import BlurSpec
 
 from .. import truth
@@ -24,7 +26,7 @@ from .run import Job
 from .schema import Missing, Peer, Throughput
 
 RADIUS = 0.01
-SIDE = 320  # of the square that the default model sees
+SIDE = config.read(locate(find("general"), "cpu")[1]).input_size  # of the square that the default model sees
 BATCHES = (1, 8, 32)
 SLOW = 0.5  # seconds: what takes longer is not tried with a larger radius or batch
 OURS = Error(math.inf, 55)  # the rims of lamps on the disk of the default quality; a gaussian keeps within it by far

@@ -110,7 +110,7 @@ class Editor:
     def blur_background(
         self, image: Any, mode: Mode = "bokeh", radius: float | str = DEFAULT_RADIUS, *,
         highlights: float | None = None, highlight_threshold: tuple[float, float] = DEFAULT_THRESHOLD,
-        quality: Quality = "high", linear_light: bool = True,
+        quality: Quality = "high", linear_light: bool = True, dither: bool = True,
         prompt: str | None = None, negative_prompt: str | None = None, on_no_subject: OnNoSubject = "blur_all",
         mask: Any = None, refine: Refine = "auto", layout: str | None = None,
         details: bool = False, device: Any = None, model: Any = None,
@@ -132,11 +132,13 @@ class Editor:
             In [0, 1]: how far bright points outshine their surroundings (docs/maths.md (3)). By default 0.3 for bokeh
             in linear light, else 0.
         highlight_threshold : (float, float)
-            Linear luminance where that begins and where it is complete; by default 0.6 and 0.95.
+            Brightness where that begins and where it is complete; by default 0.6 and 0.95.
         quality : {"high", "fast", "exact"}
             ``high`` is within 2/255 of ``exact`` (0.1/255 for the Gaussian), ``exact`` works at full resolution.
         linear_light : bool
             Blur and blend in linear light; False: in the values as they are.
+        dither : bool
+            Spread the rounding of blurred 8-bit pixels, so that a smooth sky shows no bands (docs/maths.md (8)).
         prompt, negative_prompt : str, optional
             What the subject is, and what it is not, in a word or short text: ``"bottle"``, ``"the woman and her dog"``.
             A model that tells kinds of things apart, as the twenty of Pascal VOC, knows their everyday names; other
@@ -187,7 +189,7 @@ class Editor:
         >>> bool(blurred[~subject].std() < image[~subject].std() / 2)
         True
         """
-        spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light).checked()
+        spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light, dither).checked()
         query = SubjectQuery(prompt, negative_prompt, on_no_subject, refine, details)
         return self._engine_for(device, model).run(image, layout, mask, query, pipeline.blur, spec)
 
@@ -254,7 +256,7 @@ class Editor:
     @called_as(GaussianBlur)
     def gaussian_blur(
         self, image: Any, radius: float | str = DEFAULT_RADIUS, *, quality: Quality = "high",
-        linear_light: bool = False, layout: str | None = None, device: Any = None,
+        linear_light: bool = False, dither: bool = True, layout: str | None = None, device: Any = None,
     ) -> Any:  # fmt: skip
         """Blur the whole picture with a Gaussian of sigma ``radius`` times the diagonal, by default in display values.
 
@@ -272,14 +274,14 @@ class Editor:
         >>> round(float(blurred.max() * 2 * np.pi * sigma**2), 3)  # the height of a Gaussian
         1.0
         """
-        spec = BlurSpec("gaussian", radius, 0.0, quality=quality, linear_light=linear_light)
+        spec = BlurSpec("gaussian", radius, 0.0, quality=quality, linear_light=linear_light, dither=dither)
         return self._engine_for(device, None).filter(image, layout, spec)
 
     @called_as(BokehBlur)
     def bokeh_blur(
         self, image: Any, radius: float | str = DEFAULT_RADIUS, *, highlights: float | None = None,
         highlight_threshold: tuple[float, float] = DEFAULT_THRESHOLD, quality: Quality = "high",
-        linear_light: bool = True, layout: str | None = None, device: Any = None,
+        linear_light: bool = True, dither: bool = True, layout: str | None = None, device: Any = None,
     ) -> Any:  # fmt: skip
         """Blur the whole picture with a disk of ``radius`` times the diagonal, in linear light. See `blur_background`.
 
@@ -294,7 +296,7 @@ class Editor:
         >>> round(float(blurred.max() * np.pi * radius**2), 3)  # a flat disk
         1.0
         """
-        spec = BlurSpec("bokeh", radius, highlights, highlight_threshold, quality, linear_light)
+        spec = BlurSpec("bokeh", radius, highlights, highlight_threshold, quality, linear_light, dither)
         return self._engine_for(device, None).filter(image, layout, spec)
 
     @called_as(ApplyEdit)

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+# (8): what is added to 8-bit values before they are rounded is DITHER times a triangle wave over a lattice, which takes
+# every height equally often, and at neighbours far apart: 2^32 / g^2 for a row and 2^32 / g for a column, modulo 2^32,
+# where g^3 = g + 1 (Roberts 2018, the R2 sequence). It is less than half a value: what is a whole one already stays.
+DITHER = 0.48
+LATTICE = np.array((2447445414, 3242174889), np.uint32)
+
 LEVELS = 65536  # of the table that is read backwards
 
 # The sRGB encoder above its linear part, as a polynomial in x^(1/4): Chebyshev interpolation of
@@ -26,6 +32,11 @@ def max_value(dtype: Any) -> int:
     """Return the value that means 1 in pixels of a dtype, by its name or NumPy's: the largest integer, or 1 itself."""
     dtype = np.dtype(dtype)
     return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
+
+
+def dither_height(dtype: Any, dither: bool) -> np.float32:
+    """Return the height of (8)'s wave in display values: of 8-bit pixels, where it is wanted, else 0."""
+    return np.float32(DITHER / 255 if dither and np.dtype(dtype) == np.uint8 else 0)
 
 
 def to_unit(plane: NDArray[Any]) -> NDArray[np.float32]:

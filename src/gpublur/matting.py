@@ -32,7 +32,8 @@ CELL = 4  # samples along the side of a cell of the colour fields
 SOLID = 0.05  # a sample this far below alpha 1 tells nothing of the subject's own colour
 TRACE = 1e-3  # weight of alpha's fourth power in that colour, which decides where nothing is solid
 BACKGROUND_BELOW = 0.03  # more alpha carries no weight in the blur; at 0.05 a red subject leaves 0.2 LSB on grey
-FILL_BELOW = 1 / 32  # (3): blurred weight under which the colour field fills in
+FILL_BELOW = 1 / 32  # (3): blurred weight, of a pixel's own opacity, under which the colour field fills in
+FAINT = 1 / 255  # the least opacity of its own that a pixel's missing weight is measured by
 FIELD_BELOW = 1 / 4  # the same for a cell of the colour fields and its coarser level
 
 

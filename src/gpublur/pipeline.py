@@ -123,7 +123,7 @@ def blur(backend: Backend, picture: Picture, mask: Mask | None, spec: BlurSpec) 
             backend.separable(plan.aperture, plan, frames, band)
         else:
             backend.spans(plan.aperture, plan, frames, band)
-        backend.composite(source, matte, plan, frames, spec.linear_light, out, band)
+        backend.composite(source, matte, plan, frames, spec, out, band)
     return out
 
 

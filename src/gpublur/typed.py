@@ -66,6 +66,7 @@ class Filtered(TypedDict, total=False):
 
     quality: Quality
     linear_light: bool
+    dither: bool
     layout: str | None
     device: Any
 

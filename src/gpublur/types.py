@@ -24,7 +24,7 @@ FITS: tuple[Fit, ...] = ("crop", "bounds", "cover", "canvas")
 ON_NO_SUBJECT: tuple[OnNoSubject, ...] = ("blur_all", "keep", "error")
 DEFAULT_RADIUS = 0.01
 DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies keep their tone
-DEFAULT_THRESHOLD = (0.6, 0.95)  # linear luminance at which the boost begins and is complete
+DEFAULT_THRESHOLD = (0.6, 0.95)  # brightness (docs/maths.md (3)) at which the boost begins and is complete
 
 
 SUBJECT = 0.5  # the least value that some pixel of a subject's mask reaches
@@ -48,11 +48,15 @@ class BlurSpec:
         In [0, 1]; how far bright points outweigh their surroundings, up to ``2 ** (10 * highlights)`` times. By default
         0.3 for bokeh in linear light, else 0.
     highlight_threshold : (float, float)
-        Linear luminance in [0, 1] where the boost begins and where it is complete.
+        Brightness in [0, 1] where the boost begins and where it is complete: linear luminance, or the eighth power of
+        the brightest channel where that is more (docs/maths.md (3)).
     quality : {"high", "fast", "exact"}
         How far the grid may be decimated (docs/maths.md (6)); ``exact`` works at full resolution.
     linear_light : bool
         Whether sRGB values are decoded to linear light for the blur and encoded after it.
+    dither : bool
+        Whether blurred 8-bit pixels are dithered, by less than half a value, before they are rounded: otherwise a
+        smooth sky shows bands (docs/maths.md (8)).
 
     Examples
     --------
@@ -72,12 +76,14 @@ class BlurSpec:
     highlight_threshold: tuple[float, float] = DEFAULT_THRESHOLD
     quality: Quality = "high"
     linear_light: bool = True
+    dither: bool = True
 
     def checked(self) -> BlurSpec:
         """Return the spec with every value checked and defaults filled in; raise `InvalidArgument` otherwise."""
         choice("mode", self.mode, MODES)
         choice("quality", self.quality, QUALITIES)
         flag("linear_light", self.linear_light)
+        flag("dither", self.dither)
         glows = self.mode == "bokeh" and self.linear_light
         highlights = (DEFAULT_HIGHLIGHTS if glows else 0.0) if self.highlights is None else self.highlights
         try:

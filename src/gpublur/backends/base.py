@@ -101,9 +101,9 @@ class Backend(Protocol):
         """Blur the band's cells with a flat aperture (7)."""
 
     def composite(
-        self, source: Source, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: Array, band: Band
+        self, source: Source, matte: Matte, plan: Plan, frames: Frames, spec: BlurSpec, out: Array, band: Band
     ) -> None:
-        """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
+        """Write the band's pixels, alpha F + (1 - alpha) B, encoded, dithered (8); its own values where alpha is 1."""
 
     def fill(self, source: Source, matte: Matte, colour: NDArray[np.float32], out: Array) -> None:
         """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is linear."""

@@ -124,13 +124,10 @@ def check_words(
         return
     text(argument, prompt)
     kinds = _kinds(model)
-    if words.chosen(prompt, kinds) is not None or (not negative and words.is_general(prompt)):
-        return
-    if _text_model(text_model) is None:
-        if kinds and not negative and words.is_thing(prompt):
-            return
+    known, asked = words.meaning(prompt, kinds, negative=negative), _text_model(text_model) is not None
+    if known is None and not asked:
         raise words.unsupported(argument, prompt, kinds)
-    if find_spec("transformers") is None:
+    if known in (None, "thing") and asked and find_spec("transformers") is None:
         raise words.unsupported(argument, prompt, kinds, f"transformers is not installed: {install('text')}")
 
 

@@ -147,14 +147,13 @@ class Segmenter(ABC):
         self, founds: Sequence[Found], pictures: Sequence[Picture], shrink: Shrink, argument: str, text: str
     ) -> list[Array]:
         """Return the masks of what a text names: of kinds that the model knows, else as the text model sees it."""
-        keep = argument == "prompt"
-        if keep and words.is_general(text):
+        known = words.meaning(text, self.kinds, negative=argument == "negative_prompt")
+        if known == "subject":
             return [found.mask for found in founds]
-        chosen = words.chosen(text, self.kinds)
-        if chosen is not None:
+        if isinstance(known, list):
             background = self.kinds.index(words.BACKGROUND) if words.BACKGROUND in self.kinds else -1
-            return [masks.certain(masks.of_kinds(f.subject, f.kinds, chosen, background)) for f in founds]
-        if self.text_model is None and keep and self.kinds and words.is_thing(text):
+            return [masks.certain(masks.of_kinds(f.subject, f.kinds, known, background)) for f in founds]
+        if self.text_model is None and known == "thing":
             living = [self.kinds.index(kind) for kind in words.LIVING if kind in self.kinds]
             return [masks.certain(masks.but(f.subject, f.kinds, living)) for f in founds]
         if self.text_model is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Literal
 
 from ..errors import PromptUnsupported
 from ..extras import install
@@ -87,14 +88,34 @@ def _table() -> dict[str, frozenset[str]]:
 KINDS_OF = _table()
 
 
-def is_general(text: str) -> bool:
-    """Return whether a text only says that it means the subject, such as ``"the products"``."""
-    return _all_of(text, _nouns(GENERAL))
+def meaning(
+    text: str, kinds: Sequence[str], *, negative: bool = False
+) -> list[int] | Literal["subject", "thing"] | None:
+    """Return what a short text names.
 
+    Parameters
+    ----------
+    text : str
+        Such as ``"the dog"``, ``"women"``, ``"cat and sofa"``, ``"main product"``. Letter case does not matter.
+    kinds : sequence of str
+        The kinds that the network tells apart, in the order of its outputs; each is understood by its own name too.
+        ``"background"`` is not a thing that can be kept.
+    negative : bool
+        It says what is to go, which "the subject" and things of no kind cannot.
 
-def is_thing(text: str) -> bool:
-    """Return whether a text names things that networks take for subjects without telling their kinds apart."""
-    return _all_of(text, _nouns(GENERAL) | _nouns(THINGS))
+    Returns
+    -------
+    list of int, "subject", "thing" or None
+        The kinds' numbers; ``"subject"`` where it only says that it means the subject; ``"thing"`` where it names
+        things that networks take for subjects without telling their kinds apart (a text model may know better); None
+        where some of it names nothing that is known here.
+    """
+    if not negative and _all_of(text, _nouns(GENERAL)):
+        return "subject"
+    numbers = _chosen(text, kinds)
+    if numbers is None and kinds and not negative and _all_of(text, _nouns(GENERAL) | _nouns(THINGS)):
+        return "thing"
+    return numbers
 
 
 @cache
@@ -107,17 +128,7 @@ def _all_of(text: str, nouns: frozenset[str]) -> bool:
     return bool(phrases) and all(not nouns.isdisjoint(_singulars(LEADING.sub("", phrase))) for phrase in phrases)
 
 
-def chosen(text: str, kinds: Sequence[str]) -> list[int] | None:
-    """Return which of a network's kinds a short text names; None where some of it names none of them.
-
-    Parameters
-    ----------
-    text : str
-        Such as ``"the dog"``, ``"women"``, ``"cat and sofa"``. Letter case does not matter.
-    kinds : sequence of str
-        The kinds that the network tells apart, in the order of its outputs; each is understood by its own name too.
-        ``"background"`` is not a thing that can be kept.
-    """
+def _chosen(text: str, kinds: Sequence[str]) -> list[int] | None:
     found: set[int] = set()
     for phrase in _phrases(text):
         numbers = _of_phrase(phrase, kinds) or _of_phrase(LEADING.sub("", phrase), kinds)

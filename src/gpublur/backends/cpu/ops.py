@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ... import matting, optics
 from ...arrays import Picture
-from ...color import ENCODE, decode_table, max_value
+from ...color import ENCODE, LATTICE, decode_table, dither_height, max_value
 from ...optics import BORDER, Plan, Spans, Taps
 from ...types import BlurSpec
 from . import loops
@@ -226,12 +226,12 @@ def spans(runs: Spans, plan: Plan, frames: Frames, band: Band) -> None:
 
 
 def composite(
-    source: loops.Source, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: NDArray[Any], band: Band
+    source: loops.Source, matte: Matte, plan: Plan, frames: Frames, spec: BlurSpec, out: NDArray[Any], band: Band
 ) -> None:
     """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
     loops.composite(
         source, matte.cover, matte.fields, frames.soft, frames.margin, plan.factor, plan.shift, plan.up,
-        np.zeros(source.colours, np.float32), output_encoding(out.dtype, linear),
+        np.zeros(source.colours, np.float32), output_encoding(out.dtype, spec.linear_light, spec.dither),
         memory(out, source.pixels.jump > 0), *band.pixels,
     )  # fmt: skip
 
@@ -273,11 +273,10 @@ def values(source: loops.Source) -> NDArray[Any]:
     return pixels.reshape(source.height, source.width, -1)
 
 
-def output_encoding(dtype: np.dtype[Any], linear: bool) -> loops.OutputEncoding:
+def output_encoding(dtype: np.dtype[Any], linear: bool, dither: bool = False) -> loops.OutputEncoding:
     """Return how display values are stored as ``dtype``: integers are rounded."""
-    return loops.OutputEncoding(
-        linear, ENCODE, np.float32(max_value(dtype)), np.float32(0.5 if dtype.kind == "u" else 0)
-    )
+    most, half = np.float32(max_value(dtype)), np.float32(0.5 if dtype.kind == "u" else 0)
+    return loops.OutputEncoding(linear, ENCODE, most, half, dither_height(dtype, dither), LATTICE)
 
 
 def evaluated(loop: Any, size: tuple[int, int], *args: Any) -> loops.AlphaSource:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ... import matting
 from ...arrays import Picture
-from ...color import decode_table
+from ...color import LATTICE, decode_table, dither_height
 from ...errors import DeviceUnavailable, InvalidArgument
 from ...optics import BORDER, Plan, Spans, Taps
 from ...types import BlurSpec
@@ -270,14 +270,14 @@ def spans(runs: Spans, plan: Plan, frames: Frames, band: Source) -> None:
     )  # fmt: skip
 
 
-def composite(source: Source, matte: Matte, plan: Plan, frames: Frames, linear: bool, out: Any, band: Source) -> None:
+def composite(source: Source, matte: Matte, plan: Plan, frames: Frames, spec: BlurSpec, out: Any, band: Source) -> None:
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
     cells = source.picture.memory.address(frames.cells if isinstance(plan.aperture, Taps) else frames.other)
     upsampling = (
         (0, 0, 0, 0), cells, frames.table.at["up"], frames.table.at["across"], plan.factor, tables.offset(plan),
         tables.reciprocal(plan.factor), *plan.grid, BORDER,
     )  # fmt: skip
-    put(f"composite_{kind(source)}", source, matte, upsampling, linear, out)
+    put(f"composite_{kind(source)}", source, matte, upsampling, spec.linear_light, out, spec.dither)
 
 
 def fill(source: Source, matte: Matte, colour: NDArray[np.float32], out: Any) -> None:
@@ -346,7 +346,9 @@ def bare(colour: tuple[float, ...]) -> tuple[Any, ...]:
     return colour, 0, 0, 0, 1, 0, 0, 0, 0, 0
 
 
-def put(entry: str, source: Source, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any) -> None:
+def put(
+    entry: str, source: Source, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any, dither: bool = False
+) -> None:
     picture = source.picture
     height, width = picture.size
     channels = int(out.shape[-3 if picture.planar else -1])
@@ -355,6 +357,8 @@ def put(entry: str, source: Source, matte: Matte, upsampling: tuple[Any, ...], l
         height * width if picture.planar else 1,
         1 if picture.planar else channels,
         linear,
+        dither_height(picture.dtype, dither),
+        LATTICE,
     )
     size = np.dtype(picture.dtype).itemsize
     each = 16 * samples(matte, STRIP) + SLOTS * 4 * 4 + 4 * STRIP + segment_bytes(STRIP, size, channels)

@@ -22,7 +22,10 @@ PHOTO = np.dtype(
     [("pixels", "u8"), ("table", "u8"), ("picture", "i8"), ("channel", "i8"), ("height", "i4"), ("width", "i4"),
      ("pixel", "i4"), ("opacity", "i4"), ("linear", "i4")], align=True,
 )  # fmt: skip
-INK = np.dtype([("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4")], align=True)
+INK = np.dtype(
+    [("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4"), ("dither", "f4"), ("lattice", "u4", 2)],
+    align=True,
+)
 COVER = np.dtype(
     [("mask", "u8"), ("coefficients", "u8"), ("place", "f4", 4), ("unit", "f4"), ("kind", "i4"), ("rows", "i4"),
      ("columns", "i4"), ("bytes", "i4")], align=True,

@@ -5,12 +5,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .... import matting
 from .compiled import helper, loop
 from .decimate import BLOCKS
 from .rows import ONE, ZERO, alpha_row, copy, decode, display, write
 
 SEGMENT = 128  # pixels that are classified, blended and encoded together; their float rows stay in the L1 cache
 TINY, NEXT_TO_NONE = np.float32(1e-30), np.float32(1e-20)
+FAINT = np.float32(matting.FAINT)
 SLACK = np.float32(1e-3)  # of light, in which (5)'s bounds are not strict: steps of I over alpha
 
 
@@ -68,7 +70,9 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                             cells = frame[(y + capacity) % capacity, c, margin + x0 : margin + x0 + n]
                             for x in range(n):
                                 blur[c, x] = cells[x]
-                    divide(blur, cover.given, fields, line, x0, n)
+                    if cover.given:
+                        lend(light, fields, line, y, x0, n, own[0], blur)
+                    divide(blur, n)
                 if clear + solid < n:
                     foreground(light, alpha, TINY, fields, line, y, x0, n, own)
                     for c in range(colours):
@@ -84,6 +88,8 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                     keep_solid(light, alpha, y, x0, own[0, :n], blur)
                 if light.opacity >= 0:  # the picture's own alpha channel is copied
                     display(light, y, x0, light.opacity, blur[light.opacity, :n])
+                if ink.dither > ZERO:
+                    dither(blur[:colours], n, own[0], ink, y, x0)
                 write(blur[: light.channels], n, mixed, ink, out, y, x0)
 
 
@@ -116,6 +122,20 @@ def encode_row(row, n, curve):
         q = np.sqrt(np.sqrt(v))
         encoded = c0 + q * (c1 + q * (c2 + q * (c3 + q * (c4 + q * (c5 + q * c6)))))
         row[x] = min(encoded, ONE) if v > np.float32(0.0031308) else v * np.float32(12.92)
+
+
+@helper
+def dither(rows, n, noise, ink, y, x0):
+    """(8): add what spreads their rounding to n values of rows (colours, n...) from (y, x0) on; ``noise`` is spare."""
+    across = np.int64(ink.lattice[1])
+    first = y * np.int64(ink.lattice[0]) + x0 * across
+    slope = ink.dither * np.float32(2.0**-30)
+    for x in range(n):
+        noise[x] = abs(np.float32(np.int32(first + x * across))) * slope - ink.dither
+    for c in range(rows.shape[0]):
+        row = rows[c]
+        for x in range(n):
+            row[x] += noise[x]
 
 
 @helper
@@ -196,24 +216,35 @@ def upright(wide, base, up, x0, n, blur):
 
 
 @helper
-def divide(blur, masked, fields, line, x0, n):
-    """(3): B = blur(w rgb) / blur(w); under a matte, weight missing below a limit is lent by the background field."""
-    colours, below = blur.shape[0] - 1, fields.below
+def lend(light, fields, line, y, x0, n, below, blur):
+    """(3): add the background field to the sums where weight is missing, measured by the pixel's own opacity."""
+    colours = light.colours
     weight = blur[colours]
     missing = np.int32(0)
     for x in range(n):
-        missing += np.int32(weight[x] < below)
-    if masked and missing > 0:
-        for x in range(n):
-            if weight[x] < below:
-                i, right, t = column_at(fields, x0 + x)
-                lent = below - max(weight[x], ZERO)
-                for c in range(colours, 2 * colours):
-                    blur[c - colours, x] += lent * (line[i, c] + t * (line[right, c] - line[i, c]))
-                weight[x] = below
+        missing += np.int32(weight[x] < fields.below)
+    if missing == 0:
+        return
+    below[:n] = ONE
+    if light.opacity >= 0:
+        display(light, y, x0, light.opacity, below[:n])
+    for x in range(n):
+        least = fields.below * max(below[x], FAINT)
+        if weight[x] < least:
+            i, right, t = column_at(fields, x0 + x)
+            lent = least - max(weight[x], ZERO)
+            for c in range(colours, 2 * colours):
+                blur[c - colours, x] += lent * (line[i, c] + t * (line[right, c] - line[i, c]))
+            weight[x] = least
+
+
+@helper
+def divide(blur, n):
+    """(3): B = blur(w rgb) / blur(w)."""
+    weight = blur[blur.shape[0] - 1]
     for x in range(n):
         weight[x] = ONE / max(weight[x], np.float32(1e-12))
-    for c in range(colours):
+    for c in range(blur.shape[0] - 1):
         row = blur[c]
         for x in range(n):
             row[x] *= weight[x]

@@ -12,7 +12,7 @@ BLOCKS = 32  # of rows, which the threads take in turn: a subject's cheap rows a
 
 
 class HighlightCurve(NamedTuple):
-    """(3)'s weight: 1 - alpha * steep, times the highlight boost, a table over t = (Y - low) * slope."""
+    """(3)'s weight: 1 - alpha * steep, times the highlight boost, a table over t = (V - low) * slope."""
 
     steep: np.float32
     table: NDArray
@@ -66,7 +66,9 @@ def weigh_row(light, y, alpha, bend, rows):
     if top > 0:
         red, green, blue = rows[0], rows[min(1, colours - 1)], rows[colours - 1]
         for x in range(width):
-            spare[x] = np.float32(0.2126) * red[x] + np.float32(0.7152) * green[x] + np.float32(0.0722) * blue[x]
+            luminance = np.float32(0.2126) * red[x] + np.float32(0.7152) * green[x] + np.float32(0.0722) * blue[x]
+            fourth = max(red[x], green[x], blue[x]) ** 4
+            spare[x] = max(luminance, fourth * fourth)
         for x in range(width):
             if spare[x] > bend.low:
                 t = min((spare[x] - bend.low) * bend.slope, ONE) * np.float32(top)

@@ -49,12 +49,14 @@ class AlphaSource(NamedTuple):
 
 
 class OutputEncoding(NamedTuple):
-    """How light is written: encoded as sRGB or not, times ``scale`` plus ``half``, cut to the output's dtype."""
+    """How light is written: encoded as sRGB or not, dithered, times ``scale`` plus ``half``, cut to the dtype."""
 
     encode: bool
     curve: NDArray  # (7,) float32: the encoder's polynomial
     scale: np.float32
     half: np.float32
+    dither: np.float32  # (8): its height in display values, 0 for none
+    lattice: NDArray  # (2,) uint32: how far its wave goes in a row, and in a column
 
 
 def code(value):
