@@ -1,4 +1,4 @@
-"""Some 300 files, of every format, with everything that belongs to a photo, through the command line and the library.
+"""Some 250 files, of every format, with everything that belongs to a photo, through the command line and the library.
 
 What must be kept is compared field by field, and what cannot be kept must be said.
 """

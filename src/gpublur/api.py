@@ -162,8 +162,8 @@ class Editor:
         Returns
         -------
         same kind, shape, dtype and layout as ``image``
-            Of a path a NumPy array; of a file's bytes the bytes of a file in the same format, with as many frames, or in
-            PNG where that has no room for transparency. With ``details`` a pair of it and a `MaskInfo`, or a list of
+            Of a path a NumPy array; of a file's bytes the bytes of a file in the same format, with as many frames, or
+            in PNG where that has no room for transparency. With ``details`` a pair of it and a `MaskInfo`, or a list of
             these for a batch or list.
 
         Raises
