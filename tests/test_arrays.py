@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from gpublur import GpuBlurError, ImageFileError, InvalidArgument, arrays, image_io
+from gpublur import GpuBlurError, ImageFileError, InvalidArgument, arrays, image_io, masks
 
 H, W = 20, 31
 
@@ -171,7 +171,7 @@ def test_a_pil_image_is_turned_upright_and_keeps_its_metadata():
     assert result.getexif()[0x010F] == "maker"
     mask = Image.fromarray(numbers((H, W)))
     mask.getexif()[image_io.ORIENTATION] = 6
-    assert arrays.read_mask(mask, batch.pictures)[0].shape == (W, H)
+    assert masks.read_mask(mask, batch.pictures)[0].shape == (W, H)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
@@ -370,7 +370,7 @@ def test_a_pil_image_of_a_truncated_file(tmp_path):
     with pytest.raises(ImageFileError, match="image cannot be decoded"):
         arrays.read(Image.open(path))
     with pytest.raises(ImageFileError, match="mask cannot be decoded"):
-        arrays.read_mask(Image.open(path), blank((64, 64)))
+        masks.read_mask(Image.open(path), blank((64, 64)))
 
 
 # --- Masks ---
@@ -381,7 +381,7 @@ def blank(*sizes):
 
 
 def one(mask, size=(H, W)):
-    [got] = arrays.read_mask(mask, blank(size))
+    [got] = masks.read_mask(mask, blank(size))
     return got
 
 
@@ -408,7 +408,7 @@ def test_masks_of_every_dtype(dtype):
 def test_16_bit_masks_are_read_whole():
     deep = numbers((H, W), "uint16")
     for given in (deep, Image.fromarray(deep)):
-        [mask] = arrays.read_mask(given, blank((H, W)))
+        [mask] = masks.read_mask(given, blank((H, W)))
         np.testing.assert_allclose(mask, deep / 65535, atol=1e-7)
 
 
@@ -426,9 +426,91 @@ def test_masks_of_other_resolutions(shape):
 def test_masks_of_a_batch():
     stack, three = numbers((3, H, W)), blank(*[(H, W)] * 3)
     for mask in (stack, list(stack), stack[:, None], stack[..., None], torch_of(stack), torch_of(stack[:, None])):
-        np.testing.assert_array_equal(arrays.read_mask(mask, three), stack)
-    mixed = arrays.read_mask([stack[0], Image.fromarray(stack[1]), torch_of(stack[2] > 9)], three)
+        np.testing.assert_array_equal(masks.read_mask(mask, three), stack)
+    mixed = masks.read_mask([stack[0], Image.fromarray(stack[1]), torch_of(stack[2] > 9)], three)
     np.testing.assert_array_equal(mixed, [stack[0], stack[1], (stack[2] > 9) * 255])
+
+
+def test_one_mask_serves_a_batch():
+    three, mask = blank(*[(H, W)] * 3), numbers((H, W))
+    for given in (mask, mask[None], torch_of(mask), Image.fromarray(mask), np.dstack([mask] * 3)):
+        np.testing.assert_array_equal(masks.read_mask(given, three), [mask] * 3)
+    dense = [arrays.Picture(np.zeros((3, H, W, 1), np.uint8), False)]
+    for given in (mask, mask[None], np.stack([mask] * 3), np.dstack([mask] * 3)):
+        np.testing.assert_array_equal(masks.read_mask(given, dense)[0], [mask] * 3)
+
+
+SOLID = np.zeros((H, W), bool)
+SOLID[5:15, 10:20] = True
+
+
+def coloured(colour, ground=(0, 0, 0)):
+    return np.where(SOLID[..., None], np.uint8(colour), np.uint8(ground))
+
+
+def labelled(values, palette):
+    image = Image.fromarray(values.astype(np.uint8), "P")
+    image.putpalette(palette)
+    return image
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        SOLID.astype(np.uint8), SOLID.astype(np.uint16), SOLID.astype(np.float64),
+        lambda: torch_of(SOLID.astype(np.uint8)),
+        Image.fromarray(SOLID.astype(np.uint8)), Image.fromarray(SOLID.astype(np.float32)), Image.fromarray(SOLID),
+        labelled(SOLID, [0, 0, 0, 128, 0, 0]), labelled(SOLID, [0, 0, 0, 1, 1, 1]), coloured((255, 0, 0)),
+        labelled(~SOLID, [255, 255, 255, 0, 0, 0]), coloured((1, 1, 1)), np.dstack([SOLID] * 3),
+        lambda: torch_of(np.stack([SOLID] * 3)), lambda: torch_of(np.stack([SOLID] * 3).astype(np.float32)),
+    ],
+)  # fmt: skip
+def test_masks_of_0_and_1_are_booleans(mask):
+    """A label of the subject alone, however it is stored: taken as 0 to 255 all would be background."""
+    mask = mask() if callable(mask) else mask
+    np.testing.assert_array_equal(one(mask) / (255.0 if one(mask).dtype == np.uint8 else 1), SOLID)
+
+
+def cut_out(opaque, mode="RGBA"):
+    image = Image.fromarray(numbers((H, W, 3))).convert(mode)
+    image.putalpha(Image.fromarray(opaque))
+    return image
+
+
+def test_a_picture_with_alpha_is_read_by_it():
+    soft = numbers((H, W))
+    array = np.dstack([numbers((H, W, 3)), soft])
+    for mask in (cut_out(soft), cut_out(soft, "LA"), array, torch_of(np.ascontiguousarray(array.transpose(2, 0, 1)))):
+        np.testing.assert_array_equal(one(mask), soft)
+    np.testing.assert_allclose(one(array / np.float32(255)), soft / 255, atol=1e-6)
+    np.testing.assert_array_equal(one(array.astype(np.uint16) * 257) * 255, soft.astype(np.float32))
+    solid = np.full((H, W), 255, np.uint8)
+    np.testing.assert_array_equal(one(np.dstack([soft, soft, soft, solid])), soft)  # alpha says nothing: brightness
+    jpeg = io.BytesIO()
+    Image.fromarray(coloured((255, 255, 255))).save(jpeg, "JPEG", subsampling="4:2:0", quality=80)
+    assert np.abs(one(Image.open(jpeg)).astype(int) - SOLID * 255).max() < 40
+
+
+@pytest.mark.parametrize(
+    ("mask", "parts"),
+    [
+        (coloured((0, 128, 0), (128, 0, 0)), ["several colours", "mask == label"]),
+        (labelled(SOLID * 15 + (numbers((H, W)) > 200) * 2, [i * 9 % 97 for i in range(54)]), ["several"]),
+        (SOLID.astype(np.uint8) * 15, ["0, 15 of 255", "label"]),
+        (Image.fromarray(SOLID.astype(np.uint8) * 7 + np.eye(H, W, dtype=np.uint8) * 2), ["0, 2, 7, 9 of 255"]),
+        (SOLID.astype(np.int64), ["int64", "mask == label"]),
+    ],
+)  # fmt: skip
+def test_label_images_are_refused(mask, parts):
+    with pytest.raises(InvalidArgument) as caught:
+        one(mask)
+    contains(caught.value, *parts)
+
+
+def test_faint_masks_are_masks():
+    faint = np.linspace(0, 20, H * W).reshape(H, W).astype(np.uint8)
+    np.testing.assert_array_equal(one(faint), faint)
+    np.testing.assert_array_equal(one(np.full((H, W), 51, np.uint8)), 51)
 
 
 def test_overshoot_of_a_mask_is_cut_off():
@@ -440,9 +522,10 @@ def test_overshoot_of_a_mask_is_cut_off():
     ("mask", "count", "parts"),
     [
         (np.zeros((2, H, W), bool), 3, ["mask", "2 masks", "(2, 20, 31)", "3 pictures"]),
-        (np.zeros((H, W), bool), 2, ["mask", "1 masks", "2 pictures"]),
+        ([np.zeros((H, W), bool)], 2, ["mask", "1 masks", "2 pictures"]),
         ([np.zeros((H, W), bool)] * 3, 2, ["mask", "3 masks", "2 pictures"]),
-        (np.zeros((H, W, 3), bool), 1, ["mask", "(20, 31, 3)", "(h, w)"]),
+        (numbers((H, W, 3)), 1, ["mask", "(20, 31, 3)", "(h, w)"]),
+        (np.zeros((H, W, 5), bool), 1, ["mask", "(20, 31, 5)"]),
         (np.zeros((W, H), bool), 1, ["mask", "20 x 31", "31 x 20", "proportions"]),
         (np.zeros((H, 2 * W), bool), 1, ["mask", "62 x 20", "31 x 20"]),
         ([np.zeros((H, W), bool), np.zeros((W, H), bool)], 2, ["mask[1]", "20 x 31"]),
@@ -461,5 +544,5 @@ def test_overshoot_of_a_mask_is_cut_off():
 )
 def test_refused_masks(mask, count, parts):
     with pytest.raises(InvalidArgument) as caught:
-        arrays.read_mask(mask, blank(*[(H, W)] * count))
+        masks.read_mask(mask, blank(*[(H, W)] * count))
     contains(caught.value, *parts)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpublur import batch, image_io
-from gpublur.batch import Job
+from gpublur import batch, files, image_io
 from gpublur.errors import ImageFileError, InvalidArgument, ModelUnavailable
+from gpublur.files import Job
 from gpublur.image_io import Photo
 
 PICTURE = Photo(np.full((4, 5, 3), 90, np.uint8))
@@ -24,33 +24,33 @@ def make(root: Path, *names: str) -> list[Path]:
     return paths
 
 
-def files(root: Path) -> set[str]:
+def names(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
 def test_one_file_to_one_file(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.jpg")
-    assert batch.plan([source], tmp_path / "b.png") == [Job(source, tmp_path / "b.png")]
+    assert files.plan([source], tmp_path / "b.png") == [Job(source, tmp_path / "b.png")]
 
 
 def test_files_to_a_directory(tmp_path: Path) -> None:
     sources = make(tmp_path, "a.JPEG", "b.png")
     out = tmp_path / "out"
-    assert batch.plan(sources, out) == [Job(sources[0], out / "a.JPEG"), Job(sources[1], out / "b.png")]
+    assert files.plan(sources, out) == [Job(sources[0], out / "a.JPEG"), Job(sources[1], out / "b.png")]
     (tmp_path / "strange.jpg").mkdir()  # an existing directory is one, whatever its name
-    assert batch.plan(sources[:1], tmp_path / "strange.jpg")[0].destination == tmp_path / "strange.jpg" / "a.JPEG"
+    assert files.plan(sources[:1], tmp_path / "strange.jpg")[0].destination == tmp_path / "strange.jpg" / "a.JPEG"
 
 
 def test_a_directory_keeps_its_tree(tmp_path: Path) -> None:
     make(tmp_path / "in", "a.jpg", "x/y/b.webp", "x/.hidden/c.jpg", ".d.jpg")
     (tmp_path / "in" / "notes.txt").write_text("not a picture")
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out")
+    jobs = files.plan([tmp_path / "in"], tmp_path / "out")
     assert {str(job.destination.relative_to(tmp_path / "out")) for job in jobs} == {"a.jpg", "x/y/b.webp"}
 
 
 def test_an_output_inside_the_input_is_not_read_again(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "out/a.jpg", "out.old/b.jpg")
-    jobs = batch.plan([tmp_path], tmp_path / "out", overwrite=True)
+    jobs = files.plan([tmp_path], tmp_path / "out", overwrite=True)
     assert [job.source.name for job in jobs] == ["a.jpg", "b.jpg"]
 
 
@@ -68,26 +68,26 @@ def test_an_output_inside_the_input_is_not_read_again(tmp_path: Path) -> None:
     ],
 )
 def test_the_format_follows_the_input(tmp_path: Path, name: str, options: dict, result: str) -> None:
-    [job] = batch.plan(make(tmp_path, name), tmp_path / "out", **options)
+    [job] = files.plan(make(tmp_path, name), tmp_path / "out", **options)
     assert job.destination.name == result
 
 
 def test_formats_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.jpg")
     with pytest.raises(InvalidArgument, match="--color"):
-        batch.plan([source], tmp_path / "out.jpg", alpha=True)
+        files.plan([source], tmp_path / "out.jpg", alpha=True)
     with pytest.raises(InvalidArgument, match="--color"):
-        batch.plan([source], tmp_path / "out", format="JPEG", alpha=True)
+        files.plan([source], tmp_path / "out", format="JPEG", alpha=True)
     with pytest.raises(InvalidArgument, match="format='GIF'"):
-        batch.plan([source], tmp_path / "out.gif")
+        files.plan([source], tmp_path / "out.gif")
     with pytest.raises(InvalidArgument, match="names a JPEG file, but PNG"):
-        batch.plan([source], tmp_path / "out.jpg", format="PNG")
+        files.plan([source], tmp_path / "out.jpg", format="PNG")
 
 
 def test_many_inputs_do_not_go_into_one_file(tmp_path: Path) -> None:
     for inputs in (make(tmp_path, "a.jpg", "b.jpg"), [tmp_path]):
         with pytest.raises(InvalidArgument, match="names one picture"):
-            batch.plan(inputs, tmp_path / "out.jpg")
+            files.plan(inputs, tmp_path / "out.jpg")
 
 
 @pytest.mark.parametrize(
@@ -97,52 +97,52 @@ def test_many_inputs_do_not_go_into_one_file(tmp_path: Path) -> None:
 def test_collisions_are_refused(tmp_path: Path, names: tuple[str, str], format: str | None) -> None:
     sources = make(tmp_path, *names)
     with pytest.raises(InvalidArgument, match=rf"{names[0]} and .*{names[1]} would both write"):
-        batch.plan(sources, tmp_path / "out", format=format, overwrite=True)
+        files.plan(sources, tmp_path / "out", format=format, overwrite=True)
     assert not (tmp_path / "out").exists()
 
 
 def test_one_input_twice_is_refused(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.jpg")
     with pytest.raises(InvalidArgument, match="would both write"):
-        batch.plan([source, source], tmp_path / "out")
+        files.plan([source, source], tmp_path / "out")
 
 
 def test_existing_files_are_refused_without_overwrite(tmp_path: Path) -> None:
     sources = make(tmp_path, "a.jpg", "b.jpg")
     make(tmp_path, "out/b.jpg")
     with pytest.raises(InvalidArgument, match=r"out/b\.jpg: exists already.*--overwrite"):
-        batch.plan(sources, tmp_path / "out")
-    assert len(batch.plan(sources, tmp_path / "out", overwrite=True)) == 2
+        files.plan(sources, tmp_path / "out")
+    assert len(files.plan(sources, tmp_path / "out", overwrite=True)) == 2
 
 
 def test_in_place_needs_overwrite(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.jpg")
     for output in (source, tmp_path):
         with pytest.raises(InvalidArgument, match="exists already"):
-            batch.plan([source], output)
-        assert batch.plan([source], output, overwrite=True) == [Job(source, source)]
+            files.plan([source], output)
+        assert files.plan([source], output, overwrite=True) == [Job(source, source)]
 
 
 def test_missing_and_empty_inputs(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("x")
     with pytest.raises(ImageFileError, match=r"empty: holds no picture \(\.jpg"):
-        batch.plan([tmp_path / "empty"], tmp_path / "out")
+        files.plan([tmp_path / "empty"], tmp_path / "out")
     for output in ("out", "out.jpg"):
         with pytest.raises(ImageFileError, match="missing: no such file"):
-            batch.plan([tmp_path / "missing"], tmp_path / output)
+            files.plan([tmp_path / "missing"], tmp_path / output)
 
 
 def test_unwritable_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = make(tmp_path, "a.jpg", "file")
     with pytest.raises(ImageFileError, match=r"cannot be written: .*file is not a directory"):
-        batch.plan(sources[:1], sources[1] / "out")
+        files.plan(sources[:1], sources[1] / "out")
     (tmp_path / "out" / "a.jpg").mkdir(parents=True)
     with pytest.raises(InvalidArgument, match="is a directory"):
-        batch.plan(sources[:1], tmp_path / "out", overwrite=True)
+        files.plan(sources[:1], tmp_path / "out", overwrite=True)
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
     with pytest.raises(ImageFileError, match="no permission"):
-        batch.plan(sources[:1], tmp_path / "other")
+        files.plan(sources[:1], tmp_path / "other")
 
 
 def as_it_is(_job: Job, photo: Photo) -> tuple[Photo, None]:
@@ -156,15 +156,15 @@ def failures(done: list[batch.Done]) -> list[batch.Done]:
 def test_one_bad_file_does_not_stop_the_rest(tmp_path: Path) -> None:
     make(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
     (tmp_path / "in" / "b.jpg").write_bytes(b"no picture")
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out")
+    jobs = files.plan([tmp_path / "in"], tmp_path / "out")
     [failure] = failures(batch.run(jobs, as_it_is))
     assert failure.job.source == tmp_path / "in" / "b.jpg"
     assert failure.error.startswith("is not a picture")
-    assert files(tmp_path / "out") == {"a.jpg", "c.png"}
+    assert names(tmp_path / "out") == {"a.jpg", "c.png"}
 
 
 def test_what_the_work_raises_ends_only_that_picture(tmp_path: Path) -> None:
-    jobs = batch.plan(make(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out")
+    jobs = files.plan(make(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out")
     todo = iter([RuntimeError(), None])
 
     def work(job: Job, photo: Photo) -> tuple[Photo, None]:
@@ -173,7 +173,7 @@ def test_what_the_work_raises_ends_only_that_picture(tmp_path: Path) -> None:
         return photo, None
 
     assert [(f.job.source, f.error) for f in failures(batch.run(jobs, work))] == [(tmp_path / "a.jpg", "RuntimeError")]
-    assert files(tmp_path / "out") == {"b.jpg"}
+    assert names(tmp_path / "out") == {"b.jpg"}
 
 
 def test_what_no_picture_would_be_spared_ends_the_run(tmp_path: Path) -> None:
@@ -181,15 +181,15 @@ def test_what_no_picture_would_be_spared_ends_the_run(tmp_path: Path) -> None:
         raise ModelUnavailable("no weights")
 
     with pytest.raises(ModelUnavailable):
-        batch.run(batch.plan(make(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out"), work)
+        batch.run(files.plan(make(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out"), work)
 
 
 def test_results_in_place(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.png")
-    jobs = batch.plan([source], source, overwrite=True)
+    jobs = files.plan([source], source, overwrite=True)
     assert not failures(batch.run(jobs, lambda job, photo: (Photo(photo.pixels + np.uint8(1)), None)))
     assert image_io.decode(source).pixels.max() == 91
-    assert files(tmp_path) == {"a.png"}
+    assert names(tmp_path) == {"a.png"}
 
 
 @pytest.mark.parametrize("method", ["write_bytes", "replace"])
@@ -206,7 +206,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ImageFileError, match=r"a\.png: cannot be written: No space left"):
         image_io.write_file(source, b"new")
     assert source.read_bytes() == before
-    assert files(tmp_path) == {"a.png"}
+    assert names(tmp_path) == {"a.png"}
 
 
 def test_new_files_have_the_usual_permissions(tmp_path: Path) -> None:
@@ -219,8 +219,8 @@ def test_a_name_that_is_no_pictures_makes_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     for name in ("out.jgp", "out.xyz"):
         with pytest.raises(InvalidArgument, match=rf"{name}: names no picture format .*\.jpg"):
-            batch.plan([tmp_path / "a.jpg"], tmp_path / name)
+            files.plan([tmp_path / "a.jpg"], tmp_path / name)
     (tmp_path / "v1.2").mkdir()
-    [job] = batch.plan([tmp_path / "a.jpg"], tmp_path / "v1.2")
+    [job] = files.plan([tmp_path / "a.jpg"], tmp_path / "v1.2")
     assert job.destination == tmp_path / "v1.2" / "a.jpg"
-    assert batch.plan([tmp_path], tmp_path / "v1.3")[0].destination == tmp_path / "v1.3" / "a.jpg"
+    assert files.plan([tmp_path], tmp_path / "v1.3")[0].destination == tmp_path / "v1.3" / "a.jpg"

@@ -169,6 +169,15 @@ def test_mask_option(tmp_path: Path, calls: list, kind: str) -> None:
     np.testing.assert_allclose(calls[-1][1]["mask"], grey / 255, atol=1e-6)
 
 
+def test_a_mask_file_of_0_and_1_is_one_of_booleans_and_labels_are_refused(tmp_path: Path, calls: list) -> None:
+    source, solid = make(tmp_path / "a.jpg"), np.eye(6, 8, dtype=np.uint8)
+    assert run("blur", source, "-o", tmp_path / "b.jpg", "--mask", make(tmp_path / "m.png", solid)).exit_code == 0
+    np.testing.assert_array_equal(calls[-1][1]["mask"], solid)
+    labels = make(tmp_path / "l.png", solid * 15)
+    result = run("blur", source, "-o", tmp_path / "c.jpg", "--mask", labels)
+    assert (result.exit_code, f"{labels} has the values 0, 15 of 255" in result.stderr) == (1, True)
+
+
 def test_mask_option_takes_one_input(tmp_path: Path) -> None:
     sources = [make(tmp_path / "a.jpg"), make(tmp_path / "b.jpg")]
     result = run("blur", *sources, "-o", tmp_path / "out", "--mask", sources[0])

@@ -167,8 +167,14 @@ def test_a_mask_for_every_picture_of_a_batch(gpu):
     for mask in (np.stack([MASK, MASK])[:, None], np.stack([MASK, MASK])[..., None]):
         assert gpu.blur_background(batch, mask=mask).shape == batch.shape
     assert gpu.blur_background(batch[:1], mask=MASK).shape == batch[:1].shape
+    one = gpu.blur_background(batch, mask=MASK)  # serves them all
+    np.testing.assert_array_equal(one, gpu.blur_background(batch, mask=np.stack([MASK, MASK])))
+    booleans = (MASK > 0.5).astype(np.uint8)
+    np.testing.assert_array_equal(
+        gpu.blur_background(batch, mask=booleans), gpu.blur_background(batch, mask=booleans.astype(bool))
+    )
     with pytest.raises(InvalidArgument, match="for 2 pictures"):
-        gpu.blur_background(batch, mask=MASK)
+        gpu.blur_background(batch, mask=np.stack([MASK] * 3))
 
 
 def test_nothing_is_compiled_or_uploaded_again(gpu):

@@ -147,7 +147,8 @@ class Editor:
             What becomes of a picture whose mask, or matte, reaches 1/2 nowhere: all of it is background, it stays as it
             is, or `NoSubject` is raised (which waits for a GPU).
         mask : array (h, w) or (n, h, w), PIL image, or list, optional
-            A ready matte: bool, uint8, uint16 or float in [0, 1], of any resolution. Then no model is loaded.
+            A ready matte: bool, uint8, uint16 or float in [0, 1], of any resolution; integers of 0 and 1 are booleans,
+            and a picture with alpha is read by that. One serves all of a batch. Then no model is loaded.
         refine : {"auto", True, False}
             Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
         layout : {"HW", "HWC", "CHW", "NHWC", "NCHW"}, optional
@@ -161,9 +162,9 @@ class Editor:
         Returns
         -------
         same kind, shape, dtype and layout as ``image``
-            Of a path a NumPy array; of a file's bytes the bytes of a file in the same format, or in PNG where that has
-            no room for transparency. With ``details`` a pair of it and a `MaskInfo`, or a list of these for a batch or
-            list.
+            Of a path a NumPy array; of a file's bytes the bytes of a file in the same format, with as many frames, or
+            in PNG where that has no room for transparency. With ``details`` a pair of it and a `MaskInfo`, or a list of
+            these for a batch or list.
 
         Raises
         ------

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,6 +180,8 @@ def read(
     """
     if layout is not None and layout not in LAYOUTS:
         raise InvalidArgument(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
+    if isinstance(image, (str, os.PathLike, bytes, Photo)):
+        return read_file(image, name, gpu, whole)
     if isinstance(image, (list, tuple)):
         each = [read(item, layout, f"{name}[{i}]", gpu=gpu, whole=whole) for i, item in enumerate(image)]
         sizes = [len(batch.pictures) for batch in each]
@@ -200,10 +201,7 @@ def read(
 def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) -> Batch:
     back: Callable[[Any], Any]
     memory, masks_back = HOST, None
-    if isinstance(image, (str, os.PathLike, bytes, Photo)):
-        array, back, masks_back = file_pixels(image)
-        native, layout = "HWC", None
-    elif is_pil(image):
+    if is_pil(image):
         image = upright(image, name)
         back = masks_back = partial(pil_back, image)
         array, native, layout = pil_pixels(image, name), "HWC", None
@@ -262,72 +260,6 @@ def in_range(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return array
 
 
-def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list[Any]:
-    """Return the masks of pictures, uint8 or float32 in [0, 1]: (h, w) for each, or one for each of its first axis.
-
-    Parameters
-    ----------
-    mask : array (h, w) or (count, h, w), PIL image, or a list of these
-        bool, uint8, uint16, or float in [0, 1]; of any resolution, and of the picture's proportions
-        within a pixel of the coarser.
-    gpu : bool
-        As in `read`.
-    """
-    count = sum(picture.count for picture in pictures)
-    axes, given = pictures[0].pixels.ndim - 1 if pictures else 2, ""  # of each mask: 2, or 3 for a whole batch
-    if isinstance(mask, (list, tuple)):
-        items = [(*mask_array(one, f"mask[{i}]", gpu), f"mask[{i}]") for i, one in enumerate(mask)]
-    else:
-        array, memory = mask_array(mask, "mask", gpu)
-        given = f" (shape {tuple(array.shape)})"
-        array = without_channel(array, axes) if count == 1 or axes == 3 else array
-        if axes == 3:
-            array = array[None] if array.ndim == 2 and count == 1 else array
-            items = [(array, memory, "mask")] if len(array) == count else []
-        elif array.ndim > 2:
-            items = [(one, memory, f"mask[{i}]") for i, one in enumerate(array)]
-        else:
-            items = [(array, memory, "mask")]
-    if len(items) != len(pictures):
-        raise InvalidArgument(f"mask has {len(items)} masks{given} for {count} pictures; each needs its own, (h, w)")
-    return [one_mask(*item, picture) for item, picture in zip(items, pictures, strict=True)]
-
-
-def without_channel(array: Any, axes: int) -> Any:
-    """Return an array of one axis more than ``axes`` without its channel axis, first or last, of length 1."""
-    if array.ndim == axes + 1 and array.shape[-3] == 1:
-        return array[..., 0, :, :]
-    return array[..., 0] if array.ndim == axes + 1 and array.shape[-1] == 1 else array
-
-
-def one_mask(array: Any, memory: Memory, name: str, picture: Picture) -> Any:
-    """Return the checked mask of one picture, or with a first axis those of many."""
-    shape, dtype, axes = tuple(array.shape), dtype_name(array), picture.pixels.ndim - 1
-    array = without_channel(array, axes)
-    if array.ndim != axes or 0 in shape:
-        raise InvalidArgument(f"{name} has shape {shape}; it must be (h, w)")
-    if dtype == "bool":
-        array = memory.cast(array, "uint8") * 255
-    elif dtype.startswith("float"):
-        array = memory.cast(in_range(array, name) if memory is HOST else array, "float32")
-        array = array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
-    elif dtype == "uint16":
-        array = memory.cast(array, "float32") / max_value(dtype)
-    elif dtype != "uint8":
-        raise InvalidArgument(f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]")
-    (h, w), (height, width) = array.shape[-2:], picture.size
-    slack = max(height / h, width / w, 1) + 1  # pixels of the picture that one of the mask covers, and rounding
-    if abs(h * width / w - height) > slack and abs(w * height / h - width) > slack:
-        raise InvalidArgument(f"{name} is {w} x {h}, which has not the proportions of its picture, {width} x {height}")
-    if memory is HOST:
-        return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
-    return memory.contiguous(array)
-
-
-def mask_array(mask: Any, name: str, gpu: bool) -> tuple[Any, Memory]:
-    return (pil_mask(upright(mask, name), name), HOST) if is_pil(mask) else to_array(mask, name, gpu)[:2]
-
-
 def is_pil(value: Any) -> bool:
     pil = sys.modules.get("PIL.Image")
     return pil is not None and isinstance(value, pil.Image)
@@ -337,13 +269,15 @@ def upright(image: Any, name: str) -> Any:
     """Return a PIL image, decoded, turned as its EXIF orientation says, or itself."""
     try:
         image.load()  # opened from a file, it may be decoded only now
+        if getattr(image, "n_frames", 1) > 1 and image_io.is_animation(image.format):
+            image_io.tell([f"frame {image.tell()} of {image.n_frames} is used; give the file's bytes for all"], name)
         if image.getexif().get(image_io.ORIENTATION, 1) == 1:
             return image
         from PIL import ImageOps
 
         return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError) as error:
-        raise ImageFileError(f"{name} cannot be decoded: {error}") from error
+    except Exception as error:  # Pillow's readers raise anything, an AssertionError where the file is closed
+        raise ImageFileError(f"{name} cannot be decoded: {str(error) or 'its file is closed'}") from error
 
 
 def pil_pixels(image: Any, name: str) -> NDArray[Any]:
@@ -354,31 +288,47 @@ def pil_pixels(image: Any, name: str) -> NDArray[Any]:
         raise InvalidArgument(f"{name}: {error}") from None
 
 
-def pil_mask(image: Any, name: str) -> NDArray[Any]:
-    pixels = pil_pixels(image, name)
-    return np.asarray(image.convert("L")) if pixels.ndim == 3 else pixels
-
-
 def pil_back(like: Any, array: NDArray[Any]) -> Any:
     """Return pixels as a PIL image with the metadata of another one."""
     image = sys.modules["PIL.Image"].fromarray(array)
     image.info = {key: value for key, value in like.info.items() if key != "transparency"}  # that is a channel now
+    icc = image.info.get("icc_profile") or b""
+    if len(icc) > 128 and not image_io.fits(icc, array.ndim):  # of CMYK, or of colours where there are none
+        del image.info["icc_profile"]
     return image
 
 
-def file_pixels(
-    source: str | os.PathLike[str] | bytes | Photo,
-) -> tuple[NDArray[Any], Callable[[Any], Any], Callable[[Any], Any] | None]:
-    """Return the pixels of a file, and the ways back of a picture and of a mask.
+def read_file(source: str | os.PathLike[str] | bytes | Photo, name: str, gpu: bool, whole: bool) -> Batch:
+    """Return the picture in a file, or the frames in one; see `read`."""
+    photo = source if isinstance(source, Photo) else image_io.open(source)
+    if photo.frames and isinstance(source, (str, os.PathLike)):
+        raise InvalidArgument(
+            f"{name}={str(source)!r} holds {1 + len(photo.frames)} pictures: give gpublur.open of it, or its bytes"
+        )
+    each = [read_one(page.pixels, None, name, gpu, whole) for page in photo.pages()]
+    pictures = [picture for batch in each for picture in batch.pictures]
 
-    These are pixels for a path, a `Photo` for one, and bytes for bytes.
-    """
-    if isinstance(source, Photo):
-        return source.pixels, partial(with_pixels, source), Photo
-    if not isinstance(source, bytes):
-        return image_io.decode(Path(source)).pixels, lambda out: out, None
-    photo = image_io.decode(source)
-    return photo.pixels, lambda out: image_io.encode(with_pixels(photo, out)), lambda mask: image_io.encode(Photo(mask))
+    def give_by(door: str, kept: Photo) -> Callable[[list[Any]], Any]:
+        def give(results: list[Any]) -> Any:
+            pages = [getattr(batch, door)([result]) for batch, result in zip(each, results, strict=True)]
+            if isinstance(source, (str, os.PathLike)):
+                return pages[0]
+            done = photo.with_frames([with_pixels(kept, page) for page in pages])
+            if isinstance(source, Photo):
+                return done
+            image_io.tell(image_io.losses(done), name)
+            return image_io.encode(done)
+
+        return give
+
+    bare = Photo(photo.pixels)  # a mask has none of the metadata
+
+    def give_masks(planes: list[Any]) -> Any:
+        return give_by("give_planes", bare)([(plane * 255 + 0.5).astype(np.uint8) for plane in planes])
+
+    floats = isinstance(source, (str, os.PathLike))  # as of an array
+    masks_back = give_by("give_planes", bare) if floats else give_masks
+    return Batch(pictures, give_by("give", photo), masks_back, single=not photo.frames)
 
 
 def with_pixels(photo: Photo, pixels: NDArray[Any]) -> Photo:

@@ -16,7 +16,7 @@ from typing import Any
 import click
 import numpy as np
 
-from . import __version__, batch, image_io, options
+from . import __version__, batch, files, image_io, options
 from .checks import color as check_color
 from .checks import number
 from .errors import GpuBlurError, InvalidArgument
@@ -71,7 +71,8 @@ def main() -> None:
 def blur(**given: Any) -> None:
     """Blur the background of images.
 
-    INPUTS are files, or directories, which are searched for images.
+    INPUTS are files, or directories, which are searched for images, or - for standard input. The exit status is 1 where
+    an image failed, and 3 where all went well, but a directory holds files that are not read.
     """
     spec, query = taken(BlurSpec, given), taken(SubjectQuery, given)
     spec.checked()  # before the first picture, not once for each
@@ -300,7 +301,7 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
     """
     format = image_io.format_of(output)
     image_io.written(format, alpha=False)
-    batch.check_destinations([output], overwrite=overwrite)
+    files.check_destinations([output], overwrite=overwrite)
     image_io.write_file(output, image_io.encode(_demo_photo(size), format))
 
 
@@ -326,7 +327,7 @@ def bench(
     """
     from . import bench as benchmark
 
-    batch.check_destinations([path for path in (written, plotted) if path], overwrite=True)
+    files.check_destinations([path for path in (written, plotted) if path], overwrite=True)
     if plotted:
         try:
             import matplotlib  # noqa: F401

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from . import geometry, image_io, segmentation
 from .checks import Paint
 from .errors import InvalidArgument
-from .image_io import WRITTEN, Photo
+from .image_io import Photo
 from .types import Edit
 
 WHITE: Paint = (255, 255, 255, 255)
@@ -54,8 +54,8 @@ def prepare(photo: Photo, edit: Edit) -> Photo:
     """Return a decoded photo in the colours, and meant for the format, that the edit asks for."""
     if edit.srgb:
         photo = image_io.to_srgb(photo)
-    own = photo.format if photo.format in WRITTEN else "PNG"
-    return replace(photo, format=edit.format or own, exif=photo.exif if edit.metadata else None)
+    photo = photo if edit.metadata else photo.without_metadata()
+    return replace(photo, format=edit.format or image_io.fitting(photo.format, alpha=False))
 
 
 def over_white(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, backends, edits, image_io, pipeline, segmentation
+from . import arrays, backends, edits, image_io, masks, pipeline, segmentation
 from .arrays import Batch
 from .checks import flag
-from .errors import InvalidArgument
+from .errors import InvalidArgument, PictureTooLarge
 from .image_io import Photo
 from .types import BlurSpec, Edit, MaskInfo, SubjectQuery
+
+FRAME_COSTS = 1_000_000  # pixels that the model's work on a frame stands for, however small the frame
 
 
 class Engine:
@@ -74,7 +76,7 @@ class Engine:
         """Return the given mask of each picture, or None for each."""
         if given is None:
             return [None] * len(batch.pictures)
-        return arrays.read_mask(given, batch.pictures, self.device.backend.ON_GPU)
+        return masks.read_mask(given, batch.pictures, self.device.backend.ON_GPU)
 
     def filter(self, image: Any, layout: str | None, spec: BlurSpec) -> Any:
         """Blur every picture as a whole."""
@@ -98,6 +100,18 @@ class Engine:
         self, photo: Photo, edit: Edit, given: Any, max_pixels: int, details: bool
     ) -> tuple[Photo, MaskInfo | None]:
         """Do a checked edit on a decoded file; see `gpublur.Editor.edit_photo`."""
+        pages = photo.pages()
+        if 1 < len(pages) > max_pixels // FRAME_COSTS:
+            raise PictureTooLarge(f"has {len(pages)} frames, more than the limit of {max_pixels // FRAME_COSTS}")
+        each = max_pixels // len(pages)
+        done = [self.edited_page(page, edit, given, each, details) for page in pages]
+        infos = [info for _, info in done if info is not None]
+        return photo.with_frames([page for page, _ in done]), infos[0] if infos else None
+
+    def edited_page(
+        self, photo: Photo, edit: Edit, given: Any, max_pixels: int, details: bool
+    ) -> tuple[Photo, MaskInfo | None]:
+        """Do a checked edit on one picture of a decoded file."""
         batch = self.read(photo.pixels, None, whole=False)
         [(pixels, info)] = self.edited(batch, edit, given, details, max_pixels)
         if pixels.shape[2] == 4 and not image_io.FORMATS[photo.format].alpha:

@@ -57,6 +57,10 @@ class Memory:
         """Return an array in C order, aligned and in this machine's byte order; a copy only where it is not."""
         return np.require(array, array.dtype.newbyteorder("="), ("C", "ALIGNED"))
 
+    def highest(self, planes: Any) -> Any:
+        """Return the highest value of each plane (..., h, w), as (..., 1, 1)."""
+        return planes.max(axis=(-2, -1), keepdims=True)
+
     def stack(self, arrays: list[Any]) -> Any:
         return np.stack(arrays)
 
@@ -141,6 +145,9 @@ class TorchMemory(Memory):
 
     def contiguous(self, array: Any) -> Any:
         return array.contiguous()
+
+    def highest(self, planes: Any) -> Any:
+        return planes.amax((-2, -1), keepdim=True)
 
     def stack(self, arrays: list[Any]) -> Any:
         return self.torch.stack(arrays)

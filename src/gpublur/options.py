@@ -120,8 +120,9 @@ def _forbid_network(value: bool) -> None:
 
 FILE = click.Path(path_type=Path)
 output = click.option(
-    "-o", "--output", required=True, type=FILE, help="A file for one picture, else a directory (made when needed)."
-)
+    "-o", "--output", required=True, type=FILE,
+    help="A file for one picture, - for standard output, else a directory (made when needed).",
+)  # fmt: skip
 overwrite = click.option("--overwrite", is_flag=True, help="Replace existing files.")
 offline = click.option(
     "--offline", is_flag=True, expose_value=False, callback=lambda _ctx, _option, value: _forbid_network(value),
@@ -140,6 +141,7 @@ pictures = joined(
     click.argument("inputs", nargs=-1, required=True, type=FILE),
     output,
     overwrite,
+    click.option("--skip-existing", is_flag=True, help="Leave pictures out whose results are there: go on with a run."),
     models,
     device,
     click.option("--workers", type=click.IntRange(1, 1024), help="Pictures at a time; by default one for each CPU."),
@@ -169,7 +171,7 @@ written = joined(
     masks,
     click.option(
         "--format",
-        type=click.Choice(image_io.WRITTEN, case_sensitive=False),
+        type=click.Choice((*image_io.WRITTEN, "HEIF"), case_sensitive=False),
         help="Of the results; by default that of OUTPUT's name, or of each input.",
     ),
     click.option(
@@ -177,6 +179,16 @@ written = joined(
         type=click.IntRange(1, 100),
         default=image_io.JPEG_QUALITY,
         show_default=True,
-        help="Of JPEG, WebP and AVIF.",
+        help="Of JPEG, WebP, AVIF and HEIF.",
+    ),
+    click.option(
+        "--lossless/--lossy",
+        default=None,
+        help="Of WebP and AVIF; by default as the input is where its format is kept.",
+    ),
+    click.option(
+        "--effort",
+        type=click.IntRange(0, image_io.MAX_EFFORT),
+        help="Of PNG, WebP and AVIF: 0 is fast, 9 makes small files.",
     ),
 )

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from . import batch, image_io
-from .batch import Done, Job
-from .color import max_value
+from . import batch, files, image_io, masks
+from .batch import Done
 from .errors import InvalidArgument
+from .files import Job
 from .image_io import Photo
 from .types import Edit, MaskInfo, Subject, SubjectQuery
+
+PASSED_OVER, INTERRUPTED = 3, 130  # exit statuses; the latter is the shell's own
+GO_ON = " --skip-existing goes on with the others."
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,25 @@ class Run:
     mask: Path | None = None
     masks: Path | None = None
     format: str | None = None
+    skip_existing: bool = False
+    lossless: bool | None = None
+    effort: int | None = None
     jpeg_quality: int = image_io.JPEG_QUALITY
 
     def jobs(self, alpha: bool = False) -> list[Job]:
         """Return what is to be read and written, checked."""
-        jobs = batch.plan(self.inputs, self.output, format=self.format, alpha=alpha, overwrite=self.overwrite)
+        if self.overwrite and self.skip_existing:
+            raise InvalidArgument("--overwrite and --skip-existing exclude each other")
+        jobs = files.plan(
+            self.inputs, self.output, format=self.format, alpha=alpha, overwrite=self.overwrite,
+            skip_existing=self.skip_existing,
+        )  # fmt: skip
         if self.mask is not None and self.masks is not None:
             raise InvalidArgument("--mask and --masks exclude each other")
         if self.mask is not None and len(jobs) != 1:
             raise InvalidArgument(f"--mask {self.mask}: goes with a single input, not with {len(jobs)}; see --masks")
         if self.report is not None:
-            batch.check_destinations([self.report], overwrite=True)
+            files.check_destinations([self.report], overwrite=True)
         return jobs
 
     def editor(self, query: SubjectQuery) -> Any:
@@ -62,28 +72,60 @@ class Run:
         return make_editor(self.device, model, self.text_model)
 
     def do(self, jobs: Sequence[Job], work: Callable[[Photo, Any], tuple[Photo, MaskInfo | None]]) -> None:
-        """Do the jobs, with a progress bar where there are several; end with what failed and what has no subject."""
+        """Do the jobs, with a progress bar where there are several, and say in the end what did not go as hoped.
+
+        The exit status is 1 where a picture failed, else 3 where files of the folders were not read, and 130 where it
+        was interrupted.
+        """
         if self.mask is not None:
             given = {jobs[0].source: self.mask}
         else:
-            given = {} if self.masks is None else batch.masks_for(self.inputs, self.masks)
+            given = {} if self.masks is None else files.masks_for(self.inputs, self.masks)
+        over = 0
 
         def one(job: Job, photo: Photo) -> tuple[Photo, MaskInfo | None]:
-            return work(photo, read_mask(given[job.source]) if given else None)
+            return work(photo, masks.from_file(given[job.source]) if given else None)
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
-            done = batch.run(
-                jobs, one, jpeg_quality=self.jpeg_quality, workers=self.workers, progress=lambda _count: bar.update(1)
-            )
+
+            def progress(count: int) -> None:
+                nonlocal over
+                over = count
+                bar.update(1)
+
+            try:
+                done = batch.run(
+                    jobs, one, overwrite=self.overwrite, skip_existing=self.skip_existing, workers=self.workers,
+                    progress=progress, jpeg_quality=self.jpeg_quality, lossless=self.lossless, effort=self.effort,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                click.echo(f"\nInterrupted: {over} of {len(jobs)} pictures are done.{GO_ON}", err=True)
+                click.get_current_context().exit(INTERRUPTED)
         if self.report is not None:
             image_io.write_file(self.report, json.dumps([reported(one) for one in done], indent=1).encode())
+        self.summarise(done)
+
+    def summarise(self, done: Sequence[Done]) -> None:
+        """Say what was found nowhere, skipped, left out, not read, and what failed."""
+        if skipped := sum(one.skipped for one in done):
+            click.echo(f"{skipped} of {len(done)} pictures were there already, and were skipped", err=True)
+        for one in done:
+            for note in one.notes:
+                click.echo(f"{one.job.source}: {note}", err=True)
         empty = [one.job.source for one in done if one.info is not None and not one.info.found]
         if empty:
             click.echo(f"No subject was found in {_listed(empty, len(done))}", err=True)
+        if passed := files.passed_over(self.inputs, self.output):
+            lines = "".join(f"\n  {path}" for path in passed)
+            click.echo(
+                f"{len(passed)} files were not read, for they are of no picture format known here:{lines}", err=True
+            )
         failed = [f"{one.job.source}: {one.error}" for one in done if one.error is not None]
         if failed:
             lines = "".join(f"\n  {line}" for line in failed)
             raise click.ClickException(f"{len(failed)} of {len(done)} pictures failed:{lines}")
+        if passed:
+            click.get_current_context().exit(PASSED_OVER)
 
 
 def reported(done: Done) -> dict[str, Any]:
@@ -97,16 +139,6 @@ def reported(done: Done) -> dict[str, Any]:
         "uncertainty": None if info is None else round(info.uncertainty, 4),
         "error": done.error,
     }
-
-
-def read_mask(path: Path) -> Any:
-    """Return a mask file as a matte (H, W): its alpha channel where that says something, else its brightness."""
-    pixels = image_io.decode(path).pixels
-    matte = pixels / np.float32(max_value(pixels.dtype))
-    if matte.ndim == 2:
-        return matte
-    cut_out = matte.shape[2] == 4 and matte[..., 3].min() < 1
-    return matte[..., 3] if cut_out else matte[..., :3].mean(axis=-1)
 
 
 def _listed(paths: Sequence[Path], count: int) -> str:
