@@ -53,6 +53,7 @@ HOMES = {
     "click": {"cli", "options", "runs"},
     "pydantic": {"dialects"},
     **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},
+    **{name: {"server"} for name in ("python_multipart", "pydantic_settings")},
     "matplotlib": {"bench", "cli"},
 }
 

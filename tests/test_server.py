@@ -188,7 +188,7 @@ def test_photoroom_refuses(client, fields, data, status, words):
 
 
 def test_photoroom_without_a_picture(client):
-    says(client.post("/v2/edit", data=BLUR), 400, "imageFile: must be provided")
+    says(client.post("/v2/edit", files={"x": (None, "y")}, data=BLUR), 400, "imageFile: must be provided")
     says(client.post("/v2/edit", content=b"{}"), 400, "imageFile: must be provided")
     says(client.post("/v2/edit", files={"imageFile": (None, "text")}), 400, "imageFile: must be provided")
     says(client.get("/v2/edit"), 400, "imageUrl: must be provided")
@@ -202,7 +202,7 @@ def test_claid_refuses(client):
         claid(client, {"blur": {"selective": {"object_to_keep": "rocket"}}}), 422, "selective.object_to_keep: this inst"
     )
     says(claid(client, {"blur": True}, b"no picture"), 422, "file: is not a picture")
-    says(client.post(upload, data=data_of({})), 422, "file: field required")
+    says(client.post(upload, files={"x": (None, "y")}, data=data_of({})), 422, "file: field required")
     says(client.post(upload, files={"file": PNG}), 422, "data: field required")
     for text, words in [("{", "is not JSON"), ("[]", "is not a JSON object"), ("[" * 100_000, "is not JSON")]:
         says(client.post(upload, files={"file": PNG}, data={"data": text}), 422, f"data: {words}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exception_handlers import http_exception_handler
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
@@ -28,14 +27,13 @@ from ..image_io import FORMATS
 from . import openapi, remote
 from .auth import Keys
 from .batcher import Batcher
+from .forms import FORM, JSON, document, form, kind_of
 from .handlers import Desk, Edited, Picture
 from .metrics import Metrics
 from .middleware import Door, dialect_of, refusal
 from .result_store import Store
 from .settings import Settings
 
-MAX_FIELDS = 64
-MAX_FIELD = 1 << 20  # bytes
 MAX_HEADER = 1000  # characters of the names that a client may have repeated to it
 PAGE = Path(__file__).with_name("page.html")
 
@@ -66,8 +64,8 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/v2/edit", **openapi.photoroom_post())
     @speaking(photoroom)
     async def photoroom_post(http: HttpRequest, spoken: Spoken) -> Response:
-        fields, data = await form(http, photoroom.FILE)
-        spoken.request = photoroom.read(fields)
+        fields, data = await form(await http.body(), http.headers, photoroom.FILE)
+        spoken.request = await asyncio.to_thread(photoroom.read, fields)
         if data is None:
             raise BadRequest({photoroom.FILE: ["must be provided, as a file"]})
         return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
@@ -84,7 +82,10 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/v1/image/edit", **openapi.claid_post())
     @speaking(claid)
     async def claid_post(http: HttpRequest, spoken: Spoken) -> Response:
-        spoken.request = claid.read(document(await http.body(), "body"), settings.levels)
+        body = await http.body()
+        if kind_of(http.headers) == FORM:
+            raise Declined(415, f"the request's type must be {JSON}, not {FORM!r}")
+        spoken.request = await asyncio.to_thread(claid_read, body, "body")
         if spoken.request.url is None:
             raise BadRequest({"input": ["field required"]})
         data = await remote.fetch(spoken.request.url, settings)
@@ -93,13 +94,16 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/v1/image/edit/upload", **openapi.claid_upload())
     @speaking(claid)
     async def claid_upload(http: HttpRequest, spoken: Spoken) -> Response:
-        fields, data = await form(http, "file")
+        fields, data = await form(await http.body(), http.headers, "file")
         if not isinstance(fields.get("data"), str):
             raise BadRequest({"data": ["field required, as text"]})
-        spoken.request = claid.read(document(fields["data"], "data"), settings.levels)
+        spoken.request = await asyncio.to_thread(claid_read, fields["data"], "data")
         if data is None:
             raise BadRequest({"file": ["field required, as a file"]})
         return await claid_answer(await desk.edit(data, spoken.request), http)
+
+    def claid_read(text: str | bytes, field: str) -> dialects.Request:
+        return claid.read(document(text, field), settings.levels)
 
     async def claid_answer(edited: Edited, http: HttpRequest) -> Response:
         name = await desk.in_thread(store.put, edited.data, edited.made.media_type)
@@ -196,26 +200,6 @@ async def in_dialect(http: HttpRequest, error: HTTPException) -> Response:
     if dialect is None:
         return await http_exception_handler(http, error)
     return refusal(dialect, Declined(error.status_code, str(error.detail), dict(error.headers or {})))
-
-
-async def form(http: HttpRequest, file: str) -> tuple[dict[str, Any], bytes | None]:
-    """Return the fields of a form, and the content of its file."""
-    async with http.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD) as parts:
-        fields = dict(parts)
-        sent = fields.pop(file, None)
-        return fields, await sent.read() if isinstance(sent, UploadFile) else None
-
-
-def document(text: str | bytes, field: str) -> Any:
-    if len(text) > MAX_FIELD:  # it would hold up everybody else
-        raise Declined(413, f"{field} is larger than {MAX_FIELD} bytes")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # no JSON, or nested without end
-        raise BadRequest({field: [f"is not JSON: {error}"]}) from None
-    if not isinstance(value, dict):
-        raise BadRequest({field: ["is not a JSON object"]})
-    return value
 
 
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:

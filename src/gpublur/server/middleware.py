@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..dialects import Declined, Request, claid, photoroom
 from .auth import Keys
+from .forms import FORM, MAX_TEXT
 from .metrics import Metrics
 from .settings import Settings
 
@@ -94,6 +95,7 @@ class Body:
 
     def __init__(self, headers: Headers, receive: Receive, settings: Settings) -> None:
         self.headers, self._receive, self.settings = headers, receive, settings
+        self.limit = settings.max_body if headers.get("content-type", "").startswith(FORM) else MAX_TEXT
         self.complete = "content-length" not in headers and "transfer-encoding" not in headers
         self._size = 0
         self._deadline = asyncio.get_running_loop().time() + settings.upload_seconds
@@ -117,8 +119,9 @@ class Body:
         return message
 
     def _check_size(self, size: int) -> None:
-        if size > self.settings.max_body:
-            raise Declined(413, f"the request is larger than {self.settings.max_body} bytes")
+        limit = min(self.limit, self.settings.max_body)
+        if size > limit:
+            raise Declined(413, f"the request is larger than {limit} bytes")
 
 
 def key_of(dialect: ModuleType, headers: Headers) -> str:
