@@ -154,6 +154,10 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
 @click.option(
     "--remote-host", "remote_hosts", multiple=True, help="Fetch pictures by URL from this host; several times."
 )
+@click.option(
+    "--private-host", "private_hosts", multiple=True,
+    help="Fetch from this name:port of your own network, such as minio:9000; several times.",
+)  # fmt: skip
 @click.option("--max-megabytes", type=float, default=30, show_default=True, help="At most, of a request.")
 @click.option(
     "--max-megapixels", type=float, default=50, show_default=True, help="At most, of a picture and of a result."
@@ -174,6 +178,7 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
 def serve(
     devices: Sequence[str],
     remote_hosts: Sequence[str],
+    private_hosts: Sequence[str],
     max_megabytes: float,
     max_megapixels: float,
     store_megabytes: float,
@@ -195,6 +200,7 @@ def serve(
         Settings(
             devices=tuple(devices),
             remote_hosts=tuple(remote_hosts),
+            private_hosts=tuple(private_hosts),
             max_body=_millions("--max-megabytes", max_megabytes),
             max_pixels=_millions("--max-megapixels", max_megapixels),
             store_bytes=_millions("--store-megabytes", store_megabytes),

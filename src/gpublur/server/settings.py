@@ -32,7 +32,11 @@ class Settings:
     no_keys : bool
         Ask for no key. Only where ``host`` is a loopback address.
     remote_hosts : tuple of str
-        Hosts, ``"name"`` or ``"name:port"``, from which pictures may be fetched by URL; by default none.
+        Hosts, ``"name"`` or ``"name:port"``, from which pictures may be fetched by URL; by default none. All their
+        addresses must be public.
+    private_hosts : tuple of str
+        Hosts, ``"name:port"``, of one's own network, such as ``"minio:9000"``; any of their addresses will do but
+        link-local ones.
     max_body, max_pixels : int
         Bytes of a request; pixels of a picture and of a result.
     max_uploads, max_waiting : int
@@ -55,6 +59,7 @@ class Settings:
     keys: Path | None = None
     no_keys: bool = False
     remote_hosts: tuple[str, ...] = ()
+    private_hosts: tuple[str, ...] = ()
     max_body: int = 30 * MEGA
     max_pixels: int = 50 * MEGA
     max_uploads: int = 256
@@ -85,6 +90,9 @@ class Settings:
             number(name, getattr(self, name), 1, 1e12)
         for name in ("upload_seconds", "work_seconds", "fetch_seconds", "store_bytes", "store_seconds"):
             number(name, getattr(self, name), 0, 1e12, above=True)
+        for host in self.private_hosts:
+            if not host.rpartition(":")[2].isdecimal():
+                raise InvalidArgument(f"private_hosts: {host!r} is not name:port, such as minio:9000")
         number("batch_wait", self.batch_wait, 0, 60)
         if set(self.levels) != set(claid.LEVELS):
             raise InvalidArgument(f"levels={dict(self.levels)!r} must name {', '.join(claid.LEVELS)}")
