@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from ..dialects import claid, photoroom
 from ..image_io import FORMATS, WRITTEN
-from .handlers import MEDIA
+from .work import MEDIA
 
 ABOUT = "Background blur and removal, in the words of two hosted APIs. Docs: docs/dialects.md of the repository."
 REFERENCE = "#/components/schemas/{model}"
