@@ -166,7 +166,10 @@ class Settings:
             A value is not what its parameter takes; the message names the variable.
         """
         from pydantic import BeforeValidator, ValidationError, create_model
-        from pydantic_settings import BaseSettings, NoDecode
+        from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+        class Environment(BaseSettings):
+            model_config = SettingsConfigDict(env_prefix=PREFIX, validate_default=False)
 
         listed = BeforeValidator(lambda text: tuple(filter(None, text.split(","))) if isinstance(text, str) else text)
         hints: dict[str, Any] = get_type_hints(cls)
@@ -175,10 +178,9 @@ class Settings:
             for each in fields(cls)
         }
         options: dict[str, Any] = {name: (kind, None) for name, kind in kinds.items()}
-        model = create_model("Environment", __base__=BaseSettings, **options)
-        model.model_config["env_prefix"] = PREFIX
         try:
-            return cls(**model().model_dump(exclude_unset=True) | given)
+            found = create_model("Environment", __base__=Environment, **options)()
+            return cls(**found.model_dump(exclude_unset=True) | given)
         except ValidationError as error:
             fault = error.errors()[0]
             name = f"{PREFIX}{'_'.join(map(str, fault['loc'])).upper()}"
