@@ -51,7 +51,7 @@ HOMES = {
     "PIL": {"arrays", "image_io", "checks", "geometry", "bench"},
     "imagecodecs": {"image_io"},
     "click": {"cli", "options", "runs"},
-    "pydantic": {"dialects"},
+    "pydantic": {"dialects", "server/settings.py"},
     **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},
     **{name: {"server"} for name in ("python_multipart", "pydantic_settings")},
     "matplotlib": {"bench", "cli"},

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "configured", "create_app", "serve"]
 
+BACKLOG = 128  # connections that are taken at a time: those that have gone already are seen before the next
 STOP_SECONDS = 8  # for what is being answered when the server is told to stop; Kubernetes, for one, waits 30
 
 
@@ -41,6 +42,7 @@ def configured(settings: Settings, **options: Any) -> uvicorn.Config:
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": STOP_SECONDS,
+        "backlog": BACKLOG,
     }
     return uvicorn.Config(create_app(settings), **given | options)
 
