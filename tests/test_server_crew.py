@@ -261,8 +261,11 @@ def test_work_waits_for_memory_in_turn():
         await asyncio.wait([tasks[1]])
         await asyncio.sleep(0)
         assert (entered, budget.working) == (["a", "c"], 900)
+        blocked_one = asyncio.create_task(work("d", 400))
+        async with Account(budget, "e").working(0):  # what is set aside waits for nobody
+            assert entered == ["a", "c"]
         go.set()
-        await asyncio.gather(tasks[0], tasks[2])
+        await asyncio.gather(tasks[0], tasks[2], blocked_one)
         assert budget.used == 0
 
     asyncio.run(main())

@@ -51,6 +51,8 @@ class Budget:
             self._waiters.popleft()
 
     async def wait(self, size: int) -> None:
+        if not size:
+            return
         waiter = Waiter(size, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self.admit()

@@ -40,6 +40,8 @@ class Desk:
         self.apart = settings.processes and portable(settings.model) and not any(map(on_gpu, settings.devices))
         self.crew = Crew([self._worker() for _ in range(settings.workers)], settings.work_seconds)
         self.small = budget.half // settings.workers // 4  # what a picture may use without asking
+        if self.apart:
+            budget.total -= self.small * settings.workers
 
     def _worker(self) -> Worker:
         settings = self.settings
@@ -89,13 +91,14 @@ class Desk:
     async def _edit(self, data: bytes, edit: Edit, account: Account) -> Edited:
         way = self._apart if self.apart else self._here
         room = self.small
+        reserved = 0 if self.apart else room  # set aside for each process: small ones wait for no large ones
         while room <= self.budget.half:
-            async with account.working(room) as lease:
+            async with account.working(reserved) as lease:
                 done = await way(data, edit, lease, room)
             if not isinstance(done, Needs):
                 account.hold(len(done.data))
                 return done
-            room = done.bytes
+            room = reserved = done.bytes
         raise PictureTooLarge(f"needs {room / 1e6:.0f} MB to be worked on, more than the limit of this server")
 
     async def _apart(self, data: bytes, edit: Edit, lease: Lease, room: int) -> Edited | Needs:
