@@ -1,7 +1,9 @@
 # gpublur on the CPU:
 #   docker build -t gpublur .
 #   docker run --rm --read-only --user "$(id -u):$(id -g)" -v "$PWD:/photos" gpublur blur /photos/in.jpg -o /photos/out.jpg
-# The server: --build-arg EXTRAS=[server], and  docker run --read-only -p 8000:8000 -v ./keys:/keys:ro gpublur serve --host 0.0.0.0 --keys /keys
+# The server: --build-arg EXTRAS=[server], and
+#   docker run --read-only --tmpfs /tmp -p 8000:8000 -v ./keys:/keys:ro gpublur serve --host 0.0.0.0 --keys /keys
+# Its settings may be variables, -e GPUBLUR_SERVE_MAX_WAITING=32; results outlive it in a volume, -e GPUBLUR_SERVE_STORE=/results.
 FROM python:3.13-slim AS build
 ARG EXTRAS=""
 COPY . /source

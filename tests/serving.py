@@ -16,12 +16,13 @@ httpx, uvicorn = pytest.importorskip("httpx"), pytest.importorskip("uvicorn")
 for needed in ("fastapi", "python_multipart", "prometheus_client", "torch"):  # torch: the model of the settings below
     pytest.importorskip(needed)
 
-from gpublur.server import Settings, create_app  # noqa: E402
+from gpublur.server import Settings, configured  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
 PIXELS = np.rint(scene(HEIGHT, WIDTH) * 255).astype(np.uint8)
 # Limits that no machine reaches, however busy: a test that is about one sets it, or moves the clock.
 NO_HURRY = {"upload_seconds": 1e5, "work_seconds": 1e5, "fetch_seconds": 1e5, "store_seconds": 1e5}
+NO_HURRY |= {"head_seconds": 1e5}
 
 
 def encoded(format="PNG", pixels=PIXELS, **options):
@@ -34,7 +35,8 @@ PNG = encoded()
 
 
 def open_settings(**changes):
-    defaults = {"no_keys": True, "model": find_ellipse, "codec_threads": 2, "batch_wait": 0.001}
+    defaults = {"no_keys": True, "model": find_ellipse, "batch_wait": 0.001}
+    defaults |= {"processes": False, "workers": 2, "allowed_hosts": ("testserver", "x")}
     return Settings(**defaults | NO_HURRY | changes)
 
 
@@ -66,10 +68,8 @@ class Clock:
 @contextmanager
 def running(clock=None, **changes):
     """The address of a server with these settings."""
-    config = uvicorn.Config(
-        create_app(open_settings(**changes)),
-        port=0, log_level="warning", timeout_graceful_shutdown=1, timeout_keep_alive=10**6,
-    )  # fmt: skip
+    options = {"port": 0, "log_config": None, "timeout_graceful_shutdown": 1, "timeout_keep_alive": 10**6}
+    config = configured(open_settings(**changes), **options)
     server = uvicorn.Server(config)
 
     def serve():

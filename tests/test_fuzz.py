@@ -84,12 +84,12 @@ def fair(answer):
         return True
     body = answer.json()
     if "/v2/" in str(answer.request.url):
-        assert answer.status_code in (400, 404, 405, 413)
+        assert answer.status_code in (400, 404, 405, 413, 415)
         assert set(body) == {"error"}
         assert isinstance(body["error"]["message"], str)
         assert body["error"]["message"]
     else:
-        assert answer.status_code in (400, 404, 405, 413, 422)
+        assert answer.status_code in (400, 404, 405, 413, 415, 422)
         assert set(body) == {"error_code", "error_type", "error_message", "error_details"}
         assert answer.status_code != 422 or body["error_details"]
     return False

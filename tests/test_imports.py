@@ -53,8 +53,9 @@ HOMES = {
     "pi_heif": {"image_io"},
     "pillow_heif": {"image_io"},
     "click": {"cli", "options", "runs"},
-    "pydantic": {"dialects"},
+    "pydantic": {"dialects", "server/settings.py"},
     **{name: {"server"} for name in ("fastapi", "starlette", "uvicorn", "httpx", "prometheus_client")},
+    **{name: {"server"} for name in ("python_multipart", "pydantic_settings")},
     "matplotlib": {"bench", "cli"},
 }
 

@@ -8,6 +8,7 @@ import reference
 
 from gpublur import segmentation
 from gpublur.errors import InvalidArgument, ModelUnavailable
+from gpublur.segmentation import Trusted
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -44,6 +45,10 @@ class Mixer(nn.Module):
     def forward(self, x):
         mixed = nn.functional.conv2d(x, self.weight)
         return mixed, mixed[:, :1].sigmoid()
+
+
+def load(path):
+    return segmentation.load(Trusted(path))
 
 
 def as_pt2(folder, config, name="mixer"):
@@ -87,18 +92,18 @@ def make(request, tmp_path):
 
 
 def test_the_declared_output_is_the_mask(make):
-    mask = segmentation.load(make(DECLARED | {"values": "probabilities", "output": 1}))(FLOATS)
+    mask = load(make(DECLARED | {"values": "probabilities", "output": 1}))(FLOATS)
     np.testing.assert_allclose(mask, stretched(logits()[0].sigmoid()), atol=1e-4)
     assert np.ptp(mask) == 1
 
 
 def test_logits_are_no_probabilities(make):
     with pytest.raises(InvalidArgument, match=r"model=.*mixer.* returned values from -.*, not in \[0, 1\].*logits"):
-        segmentation.load(make(DECLARED | NAMED | {"values": "probabilities", "output": 0}))(FLOATS)
+        load(make(DECLARED | NAMED | {"values": "probabilities", "output": 0}))(FLOATS)
 
 
 def test_channels_mean_what_is_declared(make):
-    segmenter = segmentation.load(make(DECLARED | NAMED | {"output": 0}))
+    segmenter = load(make(DECLARED | NAMED | {"output": 0}))
     channels = logits()
     np.testing.assert_allclose(segmenter(FLOATS), stretched(channels[0].sigmoid()), atol=1e-4)
     background, shoe = channels[1:].softmax(0)
@@ -107,18 +112,41 @@ def test_channels_mean_what_is_declared(make):
 
 
 def test_without_a_category_the_subject_is_what_is_no_background(make):
-    segmenter = segmentation.load(make(DECLARED | {"kinds": ["shoe", "background", "bag"]}))
+    segmenter = load(make(DECLARED | {"kinds": ["shoe", "background", "bag"]}))
     kinds = logits().softmax(0)
     np.testing.assert_allclose(segmenter(FLOATS), stretched(1 - kinds[1]), atol=1e-4)
     np.testing.assert_allclose(segmenter(FLOATS, "bag, shoe"), stretched(kinds[0] + kinds[2]), atol=1e-4)
 
 
 def test_several_pictures_through_a_program_for_one(make):
-    segmenter = segmentation.load(make(DECLARED | {"values": "probabilities", "output": 1}))
+    segmenter = load(make(DECLARED | {"values": "probabilities", "output": 1}))
     other = np.flip(FLOATS, 1)[:20]
     first, second = segmenter.batch([FLOATS, other])
     np.testing.assert_array_equal(first, segmenter(FLOATS))
     np.testing.assert_array_equal(second, segmenter(other))
+
+
+def test_a_program_must_be_trusted(tmp_path, monkeypatch):
+    """A pickle among a .pt2 file's sample inputs ran whatever it liked."""
+    from gpublur.segmentation import torch_runtime
+
+    monkeypatch.setattr(torch_runtime.torch.export, "load", lambda *args: pytest.fail("it was read"))
+    path = as_pt2(tmp_path, DECLARED)
+    monkeypatch.setitem(
+        segmentation.registry.registered, "mine", segmentation.registry.ModelInfo("mine", str(path), "", "")
+    )
+    for model in (path, str(path), "mine"):
+        with pytest.raises(ModelUnavailable, match=r"is a program, which may do whatever you may.*--trust-model"):
+            segmentation.load(model)
+        with pytest.raises(ModelUnavailable, match="is a program"):
+            segmentation.check_words("prompt", "shoe", model)
+    monkeypatch.undo()
+    segmentation.load(Trusted(path))
+    try:
+        assert segmentation.register("trusted", Trusted(path)).trusted
+        segmentation.load("trusted")
+    finally:
+        segmentation.registry.registered.pop("trusted", None)
 
 
 def test_onnx_by_name_with_open_shape_and_half_precision(tmp_path):
@@ -142,26 +170,26 @@ def test_onnx_by_name_with_open_shape_and_half_precision(tmp_path):
 )
 def test_bad_declarations(make, config, words):
     with pytest.raises(ModelUnavailable, match=f"model=.*mixer.*{words}"):
-        segmentation.load(make(config))
+        load(make(config))
 
 
 def test_declarations_that_the_program_breaks(make):
     with pytest.raises(ModelUnavailable, match=r"output 0 has shape \(1, 3, 64, 64\), not \(1, 1 channel, h, w\)"):
-        segmentation.load(make(DECLARED))(FLOATS)
+        load(make(DECLARED))(FLOATS)
     with pytest.raises(ModelUnavailable, match="output='alpha' is not one of"):
-        segmentation.load(make(DECLARED | {"output": "alpha"}, name="other"))(FLOATS)
+        load(make(DECLARED | {"output": "alpha"}, name="other"))(FLOATS)
     with pytest.raises(ModelUnavailable, match=r"96|64"):
-        segmentation.load(make(DECLARED | {"input_size": 96, "output": 1}, name="larger"))(FLOATS)
+        load(make(DECLARED | {"input_size": 96, "output": 1}, name="larger"))(FLOATS)
 
 
 def test_broken_programs(make):
     path = make(DECLARED)
     path.write_bytes(b"no program")
     with pytest.raises(ModelUnavailable, match=r"mixer.* cannot be loaded from"):
-        segmentation.load(path)
+        load(path)
     path.with_suffix(".json").unlink()
     with pytest.raises(ModelUnavailable, match=r"has neither mixer.json nor config\.json beside it"):
-        segmentation.load(path)
+        load(path)
 
 
 def test_onnx_without_its_library(tmp_path, monkeypatch):

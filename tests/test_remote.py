@@ -1,6 +1,7 @@
 """Pictures by URL: who may be asked, and what is taken."""
 
 import asyncio
+import gzip
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
@@ -10,13 +11,15 @@ from conftest import PATIENCE
 from serving import PNG, open_settings
 from starlette.testclient import TestClient
 
+from gpublur.errors import InvalidArgument
 from gpublur.server import create_app, remote
 from gpublur.server.remote import RemoteError
 
 NOT_PUBLIC = """
 127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 192.0.2.1
-::1 :: fe80::1 fe80::1%eth0 fc00::1 ff02::1 2001:db8::1
+192.88.99.1 ::1 :: fe80::1 fe80::1%eth0 fc00::1 ff02::1 2001:db8::1
 ::ffff:127.0.0.1 ::ffff:8.8.8.8 64:ff9b::7f00:1 2002:7f00:1:: 2001:0:7f00:1::
+2606:4700::5efe:7f00:1 2606:4700::200:5efe:7f00:1
 """
 
 
@@ -59,7 +62,7 @@ def test_urls_that_are_refused(url, words):
 
 @pytest.mark.parametrize("url", ["http://A.example./x", "https://a.example/y?z", "http://c.example:8080/"])
 def test_urls_that_are_allowed(url):
-    assert remote.allowed(url, ("a.example", "C.example:8080"))
+    assert remote.allowed(url, ("a.example", "C.example:8080"))[0]
     with pytest.raises(RemoteError, match="fetches no URLs"):
         remote.allowed(url, ())
 
@@ -73,6 +76,7 @@ def test_addresses_are_checked_though_the_host_is_listed(host):
 
 class Host(BaseHTTPRequestHandler):
     asked: ClassVar[list[tuple[str, str]]] = []
+    accepted: ClassVar[list[str]] = []
 
     def do_GET(self):
         self.asked.append((self.path, self.headers["host"]))
@@ -85,9 +89,13 @@ class Host(BaseHTTPRequestHandler):
             return
         if self.path == "/slow":
             self.server.end.wait(PATIENCE)
-        self.send_response(200 if self.path in ("/photo", "/slow") else 404)
+        packed = self.path.startswith("/packed/")
+        self.send_response(200 if packed or self.path in ("/photo", "/slow") else 404)
+        if packed:
+            self.send_header("content-encoding", self.path[8:])
+        self.accepted.append(self.headers["accept-encoding"])
         self.end_headers()
-        self.wfile.write(PNG)
+        self.wfile.write(gzip.compress(PNG) if packed else PNG)
 
     def log_message(self, *args):
         pass
@@ -125,6 +133,7 @@ def test_fetch(fetch, host):
     Host.asked.clear()
     assert fetch("/photo") == fetch("/to/here") == PNG
     assert Host.asked == [("/photo", host), ("/to/here", host), ("/photo", host)]
+    assert set(Host.accepted) == {"identity"}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,8 @@ def test_fetch(fetch, host):
         ("/to/off", {}, r"127\.0\.0\.1:\d+ is not among"),
         ("/to/round", {}, "more than 3 redirects"),
         ("/photo", {"max_body": 100}, "larger than 100 bytes"),
+        ("/packed/gzip", {}, "the host sent it compressed"),  # three layers of it made 1.9 GB of 270 bytes
+        ("/packed/gzip, gzip, gzip", {}, "the host sent it compressed"),
         ("/slow", {"fetch_seconds": 0.2}, r"took longer than 0\.2 seconds"),
     ],
 )
@@ -146,6 +157,34 @@ def test_nobody_listens(monkeypatch):
     monkeypatch.setattr(remote, "is_public", lambda address: True)
     with pytest.raises(RemoteError, match="cannot be fetched: ConnectError"):
         asyncio.run(remote.fetch("http://localhost:1/", open_settings(remote_hosts=("localhost:1",))))
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [
+        *((address, True) for address in ("127.0.0.1", "10.0.0.1", "192.168.1.1", "fc00::1", "::1", "93.184.216.34")),
+        *(
+            (address, False)
+            for address in ("169.254.169.254", "::ffff:169.254.169.254", "fe80::1%eth0", "0.0.0.0", "::")
+        ),
+        *((address, False) for address in ("224.0.0.1", "ff02::1", "fd00:ec2::254")),
+    ],
+)
+def test_addresses_of_our_own_network(address, own):
+    assert remote.is_own(address) == own
+
+
+def test_a_host_of_our_own_network(host):
+    """An object store beside the server: by explicit name and port."""
+    host = host.replace("localhost", "127.0.0.1")
+    settings = open_settings(private_hosts=(host,))
+    assert asyncio.run(remote.fetch(f"http://{host}/photo", settings)) == PNG
+    with pytest.raises(RemoteError, match="is not among"):
+        asyncio.run(remote.fetch("http://localhost:1/photo", settings))
+    with pytest.raises(RemoteError, match="not public"):
+        asyncio.run(remote.fetch(f"http://{host}/photo", open_settings(remote_hosts=(host,))))
+    with pytest.raises(InvalidArgument, match=r"private_hosts: 'minio' is not name:port"):
+        open_settings(private_hosts=("minio",))
 
 
 def test_both_dialects_fetch(monkeypatch, host):

@@ -221,6 +221,26 @@ def test_broken_files(model, tmp_path, case):
         segmentation.load(str(tmp_path / "tiny.safetensors"))
 
 
+def test_a_config_of_any_size_costs_nothing(model, tmp_path, monkeypatch):
+    """decoder_channels of 100,000 took 47 s and 2.7 GB before the weights were looked at."""
+    import segmentation_models_pytorch as smp
+
+    made, real = [], smp.create_model
+
+    def noted(**all):
+        network = real(**all)
+        made.append({str(weight.device) for weight in network.parameters()})
+        return network
+
+    monkeypatch.setattr(smp, "create_model", noted)
+    path = save(model, tmp_path, decoder_segmentation_channels=10**6, decoder_pyramid_channels=10**6)
+    with pytest.raises(ModelUnavailable, match="size mismatch"):
+        segmentation.load(path)
+    assert made == [{"meta"}]
+    segmentation.load(save(model, tmp_path))
+    assert made == [{"meta"}, {"meta"}, {"cpu"}]
+
+
 def test_pickles_and_empty_folders_are_refused(tmp_path):
     torch.save({}, tmp_path / "model.pt")
     with pytest.raises(ModelUnavailable, match="pickled"):

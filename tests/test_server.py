@@ -37,8 +37,8 @@ from gpublur.server import Settings, app, create_app
 from gpublur.server.app import photoroom_answer
 from gpublur.server.auth import Keys
 from gpublur.server.batcher import Batcher, Editors
-from gpublur.server.handlers import Edited, Picture
 from gpublur.server.result_store import Store
+from gpublur.server.work import Edited, Picture
 from gpublur.types import MaskInfo
 
 BLUR = {"background.blur.mode": "bokeh", "removeBackground": "false"}
@@ -150,7 +150,7 @@ def test_unsupported_attributes_are_listed(client):
 )
 def test_any_name_makes_a_good_header(name, words):
     request = replace(dialects.read({}), unsupported=(name, "y"))
-    header = photoroom_answer(Edited(PNG, None, Picture("PNG", WIDTH, HEIGHT), None), request).headers[HEADER]
+    header = photoroom_answer(Edited(PNG, Picture("PNG", WIDTH, HEIGHT), None, None), request).headers[HEADER]
     assert words in header
     assert header == header.strip()
 
@@ -188,7 +188,7 @@ def test_photoroom_refuses(client, fields, data, status, words):
 
 
 def test_photoroom_without_a_picture(client):
-    says(client.post("/v2/edit", data=BLUR), 400, "imageFile: must be provided")
+    says(client.post("/v2/edit", files={"x": (None, "y")}, data=BLUR), 400, "imageFile: must be provided")
     says(client.post("/v2/edit", content=b"{}"), 400, "imageFile: must be provided")
     says(client.post("/v2/edit", files={"imageFile": (None, "text")}), 400, "imageFile: must be provided")
     says(client.get("/v2/edit"), 400, "imageUrl: must be provided")
@@ -202,7 +202,7 @@ def test_claid_refuses(client):
         claid(client, {"blur": {"selective": {"object_to_keep": "rocket"}}}), 422, "selective.object_to_keep: this inst"
     )
     says(claid(client, {"blur": True}, b"no picture"), 422, "file: is not a picture")
-    says(client.post(upload, data=data_of({})), 422, "file: field required")
+    says(client.post(upload, files={"x": (None, "y")}, data=data_of({})), 422, "file: field required")
     says(client.post(upload, files={"file": PNG}), 422, "data: field required")
     for text, words in [("{", "is not JSON"), ("[]", "is not a JSON object"), ("[" * 100_000, "is not JSON")]:
         says(client.post(upload, files={"file": PNG}, data={"data": text}), 422, f"data: {words}")
@@ -274,7 +274,8 @@ KEY = "0123456789abcdef-one"
 @pytest.fixture
 def key_file(tmp_path):
     path = tmp_path / "keys"
-    path.write_text(f"# ours\n\n{KEY}  # alice\n0123456789abcdef-two\n")
+    path.write_text(f"# ours\n\n# alice\n{KEY}\n0123456789abcdef-two\n")
+    path.chmod(0o600)
     return path
 
 
@@ -546,22 +547,31 @@ def test_no_subject_is_said():
         assert photoroom(client, BLUR).status_code == 200
 
 
+def kept(store, name):
+    """What a store has under a name: its bytes and media type."""
+    found = store.get(name)
+    if found is None:
+        return None
+    with found[0] as file:
+        return file.read(), found[1]
+
+
 def test_a_store_forgets():
     now = [0.0]
     store = Store(max_bytes=10, seconds=60, clock=lambda: now[0])
     first, second = store.put(b"12345", "image/png"), store.put(b"67890", "image/webp")
-    assert store.get(first) == (b"12345", "image/png")
+    assert kept(store, first) == (b"12345", "image/png")
     assert len(first) == 43  # of 256 random bits
     assert first != second
     third = store.put(b"abc", "image/png")  # no room: the oldest goes
-    assert (store.get(first), store.bytes) == (None, 8)
+    assert (kept(store, first), store.bytes) == (None, 8)
     now[0] = 59
-    assert store.get(third) == (b"abc", "image/png")
+    assert kept(store, third) == (b"abc", "image/png")
     now[0] = 60
-    assert (store.get(second), store.get(third), store.bytes) == (None, None, 0)
+    assert (kept(store, second), kept(store, third), store.bytes) == (None, None, 0)
     with pytest.raises(Exception, match="11 bytes"):
         store.put(b"x" * 11, "image/png")
-    assert store.get("../../etc/passwd") is None
+    assert kept(store, "../../etc/passwd") is None
     store.close()
 
 

@@ -143,48 +143,15 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
-@click.option("--keys", type=options.FILE, help="A file of API keys, one on each line.")
-@click.option("--no-keys", is_flag=True, help="Ask for no key; only on a loopback host.")
-@click.option(
-    "--device", "devices", multiple=True, type=options.Device(), default=["auto"], show_default=True,
-    help="May be given several times, such as cuda:0 and cuda:1.",
-)  # fmt: skip
-@options.models
-@click.option(
-    "--remote-host", "remote_hosts", multiple=True, help="Fetch pictures by URL from this host; several times."
-)
-@click.option("--max-megabytes", type=float, default=30, show_default=True, help="At most, of a request.")
-@click.option(
-    "--max-megapixels", type=float, default=50, show_default=True, help="At most, of a picture and of a result."
-)
-@click.option(
-    "--max-waiting", type=int, default=64, show_default=True, help="Requests at most; more are refused with 429."
-)
-@click.option(
-    "--max-batch", type=int, default=8, show_default=True, help="Requests at most that go to an editor together."
-)
-@click.option("--upload-seconds", type=float, default=60, show_default=True, help="At most, for a request to arrive.")
-@click.option("--work-seconds", type=float, default=60, show_default=True, help="At most, from then to the answer.")
-@click.option(
-    "--store-megabytes", type=float, default=1000, show_default=True, help="At most, of results kept for tmp_url."
-)
-@click.option("--store-hours", type=float, default=24, show_default=True, help="How long they are kept.")
-@click.option("--level", "levels", type=(str, float), multiple=True, help="Radius of a blur level of Claid's.")
-def serve(
-    devices: Sequence[str],
-    remote_hosts: Sequence[str],
-    max_megabytes: float,
-    max_megapixels: float,
-    store_megabytes: float,
-    store_hours: float,
-    levels: Sequence[tuple[str, float]],
-    **settings: Any,
-) -> None:
+@options.served
+@click.pass_context
+def serve(ctx: click.Context, **given: Any) -> None:
     """Serve PhotoRoom and Claid requests over HTTP.
 
     Needs the extra server. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
+
+    What is not given here may stand in environment variables, GPUBLUR_SERVE_MAX_WAITING and so on, by the names of
+    gpublur.server.Settings; docs/server.md tells them all.
     """
     try:
         from .dialects import claid
@@ -192,18 +159,16 @@ def serve(
         from .server import serve as run
     except ImportError as error:
         raise click.ClickException(f"the server's libraries are missing ({error}): {install('server')}") from error
-    run(
-        Settings(
-            devices=tuple(devices),
-            remote_hosts=tuple(remote_hosts),
-            max_body=_millions("--max-megabytes", max_megabytes),
-            max_pixels=_millions("--max-megapixels", max_megapixels),
-            store_bytes=_millions("--store-megabytes", store_megabytes),
-            store_seconds=store_hours * 3600,
-            levels=claid.LEVELS | dict(levels),
-            **settings,
-        )
-    )
+    by_default = click.core.ParameterSource.DEFAULT
+    asked = {name: value for name, value in given.items() if ctx.get_parameter_source(name) != by_default}
+    for option, name in options.IN_MILLIONS.items():
+        if option in asked:
+            asked[name] = _millions(f"--{option.replace('_', '-')}", asked.pop(option))
+    if "store_hours" in asked:
+        asked["store_seconds"] = asked.pop("store_hours") * 3600
+    if "levels" in asked:
+        asked["levels"] = claid.LEVELS | dict(asked["levels"])
+    run(Settings.from_environment(**asked))
 
 
 @main.group(invoke_without_command=True)
@@ -308,7 +273,7 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
 @main.command()
 @click.argument("photo", required=False, type=options.FILE)
 @options.device
-@click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.")
+@options.model
 @click.option(
     "--size", type=click.FloatRange(0.01, 200), default=12, show_default=True, help="Megapixels without PHOTO."
 )

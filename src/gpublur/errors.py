@@ -19,6 +19,10 @@ class PictureTooLarge(ImageFileError):
     """A picture has, or would get, more pixels than are allowed."""
 
 
+class ResultTooLarge(PictureTooLarge):
+    """A picture would get more pixels than are allowed."""
+
+
 class NoSubject(GpuBlurError, ValueError):
     """No subject was found in the picture, and the edit needs one."""
 

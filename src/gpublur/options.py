@@ -24,6 +24,7 @@ from .types import Refine, SubjectQuery
 Value = TypeVar("Value")
 Decorator = Callable[[Any], Any]
 DESCRIBED = re.compile(r"^(\w+(?:, \w+)*) : [^\n]*\n((?:    [^\n]+\n?)+)", re.M)
+TRUST = "gpublur.trust_model"  # among a command's own notes
 MARKS = re.compile(r"`+|\s*\(docs/maths\.md \(\d\)\)")  # of the markup, and references that a terminal cannot follow
 
 
@@ -113,6 +114,12 @@ def _or_default(default: Any, _ctx: Any, _option: Any, value: Any) -> Any:
     return default if value is None else value
 
 
+def _trusted(model: str) -> Any:
+    from .segmentation import Trusted
+
+    return Trusted(model) if model.endswith(".pt2") else model
+
+
 def _forbid_network(value: bool) -> None:
     if value:
         os.environ["GPUBLUR_OFFLINE"] = "1"
@@ -132,8 +139,19 @@ device = click.option(
     "--device", type=Device(), default="auto", show_default=True,
     help="auto, cpu, cuda, or one GPU of several, such as cuda:1.",
 )  # fmt: skip
+model = joined(
+    click.option(
+        "--model", default="general", show_default=True, help="A name of `gpublur models`, or a path.",
+        callback=lambda ctx, _option, value: _trusted(value) if ctx.meta.get(TRUST) else value,
+    ),
+    click.option(
+        "--trust-model", is_flag=True, expose_value=False, is_eager=True,
+        callback=lambda ctx, _option, value: ctx.meta.update({TRUST: value}),
+        help="Load a .pt2 file, which is a program and may do whatever you may.",
+    ),
+)  # fmt: skip
 models = joined(
-    click.option("--model", default="general", show_default=True, help="A name of `gpublur models`, or a path."),
+    model,
     click.option("--text-model", help="CLIPSeg, for words that the model does not know: a folder, or hub:OWNER/REPO."),
     offline,
 )
@@ -192,3 +210,47 @@ written = joined(
         help="Of PNG, WebP and AVIF: 0 is fast, 9 makes small files.",
     ),
 )
+
+# Of `gpublur serve`. None has a default: what is not given may stand in the environment.
+IN_MILLIONS = {
+    "max_megabytes": "max_body",
+    "max_megapixels": "max_pixels",
+    "memory_megabytes": "max_memory",
+    "store_megabytes": "store_bytes",
+}
+
+
+def _listed(name: str, field: str, text: str) -> Decorator:
+    return click.option(name, field, multiple=True, help=f"{text} May be given several times.")
+
+
+served = joined(
+    click.option("--host", help="Where it listens; 127.0.0.1 by default."),
+    click.option("--port", type=click.IntRange(1, 65535), help="8000 by default."),
+    click.option("--public-url", help="How clients reach it: what tmp_url begins with."),
+    _listed("--allowed-host", "allowed_hosts", "A name that a request's Host may have."),
+    _listed("--cors-origin", "cors_origins", "An origin whose pages may ask, or *."),
+    click.option("--keys", type=FILE, help="A file of API keys, one on each line; read again at SIGHUP."),
+    click.option("--no-keys", is_flag=True, help="Ask for no key; only on a loopback host."),
+    click.option(
+        "--device", "devices", multiple=True, type=Device(),
+        help="auto by default. May be given several times, such as cuda:0 and cuda:1.",
+    ),
+    models,
+    _listed("--remote-host", "remote_hosts", "Fetch pictures by URL from this host."),
+    _listed("--private-host", "private_hosts", "Fetch from this name:port of your own network, such as minio:9000."),
+    click.option("--max-megabytes", type=float, help="At most, of a request; 30 by default."),
+    click.option("--max-megapixels", type=float, help="At most, of a picture and of a result; 50 by default."),
+    click.option("--max-side", type=int, help="Pixels at most of a picture's longer side; 30000 by default."),
+    click.option("--memory-megabytes", type=float, help="For all that is in flight; half of the memory, up to 4000."),
+    click.option("--max-connections", type=int, help="512 by default."),
+    click.option("--max-waiting", type=int, help="Requests at most, 64 by default; more are refused with 429."),
+    click.option("--max-batch", type=int, help="Requests at most that go to a GPU's editor together; 8 by default."),
+    click.option("--workers", type=int, help="Pictures at a time; by default one more than CPUs, at most 9."),
+    click.option("--upload-seconds", type=float, help="At most, for a request to arrive; 60 by default."),
+    click.option("--work-seconds", type=float, help="At most, from then to the answer; 60 by default."),
+    click.option("--store", type=FILE, help="A folder for results, which keeps them when the server is started again."),
+    click.option("--store-megabytes", type=float, help="At most, of results kept for tmp_url; 1000 by default."),
+    click.option("--store-hours", type=float, help="How long they are kept; 24 by default."),
+    click.option("--level", "levels", type=(str, float), multiple=True, help="Radius of a blur level of Claid's."),
+)  # fmt: skip

@@ -21,7 +21,7 @@ from .backends import Device
 from .backends.base import Array, Backend, Matte, Source
 from .checks import Paint
 from .color import decode, max_value
-from .errors import PictureTooLarge
+from .errors import ResultTooLarge
 from .geometry import Frame
 from .matting import apply_empty_mask_policy
 from .memory import Memory
@@ -231,7 +231,7 @@ def placed(size: tuple[int, int], edit: Edit, mask: Mask | None, max_pixels: int
     ------
     NoSubject
         Nothing would be left.
-    PictureTooLarge
+    ResultTooLarge
         The result has more than ``max_pixels``.
     """
     region = slice(0, size[0]), slice(0, size[1])
@@ -243,7 +243,7 @@ def placed(size: tuple[int, int], edit: Edit, mask: Mask | None, max_pixels: int
     for height, width in frame:
         if height * width > max_pixels:
             limit = f"the limit of {max_pixels / 1e6:g} million"
-            raise PictureTooLarge(f"{edit.resize} makes {width} x {height} pixels, more than {limit}")
+            raise ResultTooLarge(f"the result would have {width} x {height} pixels, more than {limit}")
     return region, frame
 
 

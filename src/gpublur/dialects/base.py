@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from ..errors import GpuBlurError, InvalidArgument, ModelUnavailable, PictureTooLarge, PromptUnsupported
 from ..types import Edit
 
+MAX_FAULTS = 20  # in one answer
+MAX_NAME = 100  # characters of a field's name, which is the client's own word
 HEX = re.compile(r"#?([0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 
 
@@ -80,16 +82,19 @@ def in_words(faults: dict[str, list[str]]) -> str:
 
 
 def bad_request(error: ValidationError, whole: str) -> BadRequest:
-    """Return pydantic's complaints by the dotted names of the fields, each with what was given.
+    """Return pydantic's first complaints by the dotted names of the fields, each with what was given.
 
     What is wrong with the request as a whole goes by the name ``whole``.
     """
     faults: dict[str, list[str]] = {}
-    for fault in error.errors(include_url=False, include_context=False):
+    for fault in error.errors(include_url=False, include_context=False)[:MAX_FAULTS]:
         words = fault["msg"].removeprefix("Value error, ")
         if fault["type"] != "extra_forbidden" and not isinstance(fault["input"], Mapping):
             words += f", not {fault['input']!r:.60}"
-        faults.setdefault(".".join(map(str, fault["loc"])) or whole, []).append(words[:1].lower() + words[1:])
+        name = ".".join(map(str, fault["loc"]))[:MAX_NAME] or whole
+        faults.setdefault(name, []).append(words[:1].lower() + words[1:])
+    if error.error_count() > MAX_FAULTS:
+        faults.setdefault(whole, []).append(f"and {error.error_count() - MAX_FAULTS} more faults")
     return BadRequest(faults)
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from .. import checks
-from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported
+from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, ResultTooLarge
 from ..types import BlurSpec, Edit, Resize, Subject
 from .base import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
 
@@ -226,6 +226,8 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
             faults = {f"{operation}.selective.object_to_keep": [error.why]}
         elif isinstance(error, NoSubject):
             faults = {operation: [message]}
+        elif isinstance(error, ResultTooLarge):
+            faults = {"operations.resizing": [message]}
         elif isinstance(error, ImageFileError):
             faults = {"input" if request.url else "file": [message]}
         message = in_words(faults) or message

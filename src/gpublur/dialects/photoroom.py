@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from .. import checks
 from ..checks import MAX_RADIUS
-from ..errors import ImageFileError, InvalidArgument, PromptUnsupported
+from ..errors import ImageFileError, InvalidArgument, PromptUnsupported, ResultTooLarge
 from ..types import DEFAULT_RADIUS, BlurSpec, Edit, Resize, Subject
 from .base import Refusal, Request, bad_request, hexadecimal, status_and_message
 
@@ -142,7 +142,9 @@ def _edit(fields: Fields) -> Edit:
 def refusal(error: Exception, request: Request | None = None) -> Refusal:
     """Return the answer for an error: PhotoRoom's body, and 400 for whatever is wrong with a request."""
     status, message = status_and_message(error)
-    if isinstance(error, ImageFileError):
+    if isinstance(error, ResultTooLarge):
+        message = f"outputSize: {message}"
+    elif isinstance(error, ImageFileError):
         message = f"{'imageUrl' if request and request.url else FILE}: {message}"
     elif isinstance(error, PromptUnsupported) and request is not None:
         negative = request.edit.subject.prompt is None or error.argument.endswith("negative_prompt")

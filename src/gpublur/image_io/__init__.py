@@ -14,13 +14,13 @@ from .formats import (
 )
 from .photo import MAX_PIXELS, Photo, fits
 from .profiles import eight_bits, to_srgb
-from .reading import array_of, decode, open, tell
+from .reading import array_of, decode, head, open, tell
 from .writing import encode, losses, save, write_file
 
 ORIENTATION = 0x0112  # EXIF's tag
 
 __all__ = [
     "FORMATS", "JPEG_QUALITY", "MAX_EFFORT", "MAX_PIXELS", "ORIENTATION", "SUFFIXES", "WRITTEN", "Photo", "array_of",
-    "decode", "eight_bits", "encode", "fits", "fitting", "format_of", "is_animation", "losses", "open", "save", "tell",
-    "to_srgb", "writable", "write_file", "written",
+    "decode", "eight_bits", "encode", "fits", "fitting", "format_of", "head", "is_animation", "losses", "open", "save",
+    "tell", "to_srgb", "writable", "write_file", "written",
 ]  # fmt: skip

@@ -167,6 +167,29 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     )
 
 
+class Head(NamedTuple):
+    """What the beginning of a file tells of its pixels."""
+
+    height: int
+    width: int
+    deep: bool  # more than 8 bits
+    animated: bool  # or several pages
+
+
+def head(data: bytes) -> Head:
+    """Return what a file's beginning tells, without decoding it; raise `ImageFileError` where it is no picture."""
+    try:
+        image = _open(data)
+        animated = bool(getattr(image, "is_animated", False))
+    except ImageFileError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
+        raise ImageFileError(f"is broken: {error}") from error
+    deep = image.mode.startswith("I;16") or image.info.get("bit_depth", 8) > 8
+    deep = deep or (image.format == "PNG" and png.is_deep(data)) or (image.format == "TIFF" and _is_deep_tiff(image))
+    return Head(image.height, image.width, deep, animated)
+
+
 def _open(data: bytes) -> ImageFile:
     """Return Pillow's image of ``data``, its pixels not loaded yet."""
     from PIL import Image

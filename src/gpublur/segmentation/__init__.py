@@ -17,9 +17,9 @@ from ..extras import install
 from . import config, network, sharing, words
 from .hub import PREFIX, download
 from .published import Progress
-from .registry import OTHER_WAYS, ModelInfo, find, locate, models, ready_category, register
+from .registry import OTHER_WAYS, ModelInfo, Trusted, find, locate, models, ready_category, register
 
-__all__ = ["ModelInfo", "check_words", "fetch", "load", "models", "ready_category", "register"]
+__all__ = ["ModelInfo", "Trusted", "check_words", "fetch", "load", "models", "ready_category", "register"]
 
 TEXT_MODEL = "GPUBLUR_TEXT_MODEL"  # environment variable
 
@@ -42,7 +42,8 @@ def load(
         * ``NAME.safetensors`` with ``NAME.json`` beside it: a state dict (any float type; ``num_batches_tracked`` may
           be left out) and the arguments of ``smp.create_model``: ``arch``, ``encoder_name``, ...;
         * ``NAME.onnx`` or ``NAME.pt2`` of ``torch.export.save`` with ``NAME.json`` beside it: one
-          input, float (1, 3, side, side) normalised RGB. A ``.pt2`` is code: load only what you trust;
+          input, float (1, 3, side, side) normalised RGB. A ``.pt2`` is code: it is refused unless you call it
+          `Trusted`;
         * ``"hub:owner/repo@revision#sha256=..."``: an smp checkpoint from the Hugging Face hub (``@revision`` pins it,
           the sum of its ``model.safetensors`` is verified);
         * a ``torch.nn.Module`` (moved to ``device`` and put in eval mode) or any callable. It is given one picture at
@@ -79,7 +80,7 @@ def load(
         try:
             row = find(model)
             files = locate(row, device)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             raise ModelUnavailable(f"model={name!r}: {error}") from None
         # The network is kept as long as a segmenter has it.
         runtime = sharing.once("network", files, device, lambda: network.loaded(name, *files, device))

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
 from .config import Config
 
@@ -34,12 +35,23 @@ def read(weights: Path, config: Config) -> nn.Module:
     from safetensors.torch import load_file
 
     arguments = _arguments(config, smp.MODEL_ARCHITECTURES_MAPPING)
+    state = load_file(weights)
     with torch.random.fork_rng(devices=[]):  # the first, random weights must not advance the caller's generator
+        with torch.device("meta"), Shapes():  # a config may describe a network of any size: does it fit the weights?
+            smp.create_model(**arguments).load_state_dict(state, assign=True)
         model = smp.create_model(**arguments)
-    model.load_state_dict(load_file(weights))  # strict, but torch itself fills in missing num_batches_tracked
+    model.load_state_dict(state)  # strict, but torch itself fills in missing num_batches_tracked
     model.classification_head = None  # its label is not asked for
     model.check_input_shape(torch.empty(1, 3, config.input_size, config.input_size, device="meta"))
     return fold_norms(model.eval())
+
+
+class Shapes(TorchFunctionMode):
+    """Lets a network be built of shapes alone that looks at some numbers: those are made."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        device = {"device": "cpu"} if function is torch.linspace else {}
+        return function(*args, **(kwargs or {}) | device)
 
 
 def _arguments(config: Config, architectures: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,27 @@ OTHER_WAYS = (
 
 
 @dataclass(frozen=True)
+class Trusted(os.PathLike[str]):
+    """A model that may run code: what a ``.pt2`` file needs, which is a program with the rights of who loads it.
+
+    Parameters
+    ----------
+    path : str or path
+        As `load` takes it.
+
+    Examples
+    --------
+    >>> os.fspath(Trusted("mine.pt2"))
+    'mine.pt2'
+    """
+
+    path: str | os.PathLike[str]
+
+    def __fspath__(self) -> str:
+        return os.fspath(self.path)
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """One row of the registry.
 
@@ -45,6 +66,8 @@ class ModelInfo:
         Which of the network's categories it is; by default the first.
     on_cpu : str, optional
         The same network in another file, which a CPU runs instead of ``path``.
+    trusted : bool
+        Whether it may run code, as a ``.pt2`` file does.
     published : Published, optional
         Whose weights they are: a file that `gpublur.segmentation.fetch` downloads.
     """
@@ -56,6 +79,7 @@ class ModelInfo:
     category: str | None = None
     on_cpu: str | None = None
     published: Published | None = None
+    trusted: bool = False
 
     def file_for(self, device: str) -> str:
         """Return the path of what runs on a device, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``."""
@@ -229,7 +253,7 @@ def register(
         Letters, digits, ``_``, ``-`` and ``.``; not yet registered; of the models that `models` lists from the
         beginning it replaces one.
     path : str or path
-        A folder, a weights file or ``"hub:owner/repo@revision"``, as in `load`, which reads it.
+        A folder, a weights file or ``"hub:owner/repo@revision"``, as in `load`, which reads it; `Trusted` or not.
     licence, trained_on : str, optional
         What `models` tells about it.
     category : str, optional
@@ -246,7 +270,8 @@ def register(
         raise InvalidArgument(f"name={name!r} is taken by {registered[name].path}")
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidArgument(f"path={path!r} is not a path or 'hub:owner/repo@revision'")
-    registered[name] = ModelInfo(name, os.fspath(path), licence, trained_on, category)
+    trusted = isinstance(path, Trusted)
+    registered[name] = ModelInfo(name, os.fspath(path), licence, trained_on, category, trusted=trusted)
     return registered[name]
 
 
@@ -269,7 +294,7 @@ def find(model: str | os.PathLike[str]) -> ModelInfo:
         return rows[model]
     if not path.startswith(hub.PREFIX) and not os.path.exists(path):
         raise FileNotFoundError(f"no model of that name ({', '.join(rows)}) and no such file; or give {OTHER_WAYS}")
-    return ModelInfo(path, path, "unknown", "unknown")
+    return ModelInfo(path, path, "unknown", "unknown", trusted=isinstance(model, Trusted))
 
 
 def locate(row: ModelInfo, device: str) -> tuple[Path, Path]:
@@ -277,7 +302,13 @@ def locate(row: ModelInfo, device: str) -> tuple[Path, Path]:
     if row.published is not None:
         return row.published.files(row.name)
     path = row.file_for(device)
-    return files(hub.download(path) if path.startswith(hub.PREFIX) else path)
+    found = files(hub.download(path) if path.startswith(hub.PREFIX) else path)
+    if found[0].suffix == ".pt2" and not row.trusted:
+        raise ValueError(
+            f"{path} is a program, which may do whatever you may; if you trust it, say so: --trust-model, or in Python "
+            f"model=gpublur.segmentation.Trusted({path!r})"
+        )
+    return found
 
 
 def files(path: str | os.PathLike[str]) -> tuple[Path, Path]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
+import os
 import re
+import signal
+import threading
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import wraps
 from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exception_handlers import http_exception_handler
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from .. import __version__, dialects
 from ..demo import PHOTO
@@ -28,15 +31,22 @@ from ..image_io import FORMATS
 from . import openapi, remote
 from .auth import Keys
 from .batcher import Batcher
-from .handlers import Desk, Edited, Picture
+from .budget import Budget
+from .forms import FORM, JSON, document, form, kind_of
+from .front import PIECE, Front
+from .handlers import Desk
 from .metrics import Metrics
 from .middleware import Door, dialect_of, refusal
 from .result_store import Store
 from .settings import Settings
+from .work import Edited, Picture
 
-MAX_FIELDS = 64
-MAX_FIELD = 1 << 20  # bytes
 MAX_HEADER = 1000  # characters of the names that a client may have repeated to it
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST"],
+    "allow_headers": ["x-api-key", "authorization", "content-type"],
+    "expose_headers": ["x-request-id", "x-uncertainty-score", "pr-unsupported-attributes", "retry-after"],
+}
 PAGE = Path(__file__).with_name("page.html")
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
@@ -45,32 +55,50 @@ Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 def create_app(settings: Settings) -> FastAPI:
     """Return the server as an ASGI application."""
     keys = None if settings.keys is None else Keys(settings.keys)
-    store = Store(settings.store_bytes, settings.store_seconds)
-    metrics = Metrics(lambda: desk.waiting, lambda: store.bytes)
-    batcher = Batcher(settings, metrics.batch)
-    desk = Desk(settings, batcher)
+    store = Store(settings.store_bytes, settings.store_seconds, settings.store)
+    budget = Budget(settings.max_memory)
+    metrics = Metrics(
+        {
+            "waiting": lambda: desk.waiting,
+            "running": lambda: len(desk.crew.running),
+            "oldest_seconds": lambda: desk.crew.oldest,
+            "workers_ended": lambda: desk.crew.ended,
+            "memory_bytes": lambda: budget.used,
+            "stored_bytes": lambda: store.bytes,
+        }
+    )
+    desk = Desk(settings, Batcher(settings, metrics.batch), budget)
+    own = settings.public_url and settings.public_url.rstrip("/")
     shown = page_asking(for_key=keys is not None)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await batcher.start()
-        yield
-        await batcher.stop()
-        desk.close()
-        store.close()
+        if keys is not None:
+            on_hangup(keys.reload)
+        try:
+            await desk.start()
+            yield
+        finally:
+            await desk.stop()
+            store.close()
 
-    app = FastAPI(title="gpublur", version=__version__, lifespan=lifespan, description=openapi.ABOUT)
-    app.add_middleware(Door, settings=settings, keys=keys, metrics=metrics)
+    app = FastAPI(
+        title="gpublur", version=__version__, lifespan=lifespan, description=openapi.ABOUT, redirect_slashes=False
+    )
+    app.add_middleware(Door, settings=settings, keys=keys, budget=budget)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
+    app.add_middleware(Front, settings=settings, metrics=metrics)
     app.add_exception_handler(HTTPException, in_dialect)  # type: ignore[arg-type]
 
     @app.post("/v2/edit", **openapi.photoroom_post())
     @speaking(photoroom)
     async def photoroom_post(http: HttpRequest, spoken: Spoken) -> Response:
-        fields, data = await form(http, photoroom.FILE)
-        spoken.request = photoroom.read(fields)
+        fields, data = await form(await http.body(), http.headers, photoroom.FILE)
+        spoken.request = await asyncio.to_thread(photoroom.read, fields)
         if data is None:
             raise BadRequest({photoroom.FILE: ["must be provided, as a file"]})
-        return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
+        return photoroom_answer(await desk.edit(data, spoken.request, http.state.account), spoken.request)
 
     @app.get("/v2/edit", **openapi.photoroom_get())
     @speaking(photoroom)
@@ -79,46 +107,54 @@ def create_app(settings: Settings) -> FastAPI:
         if spoken.request.url is None:
             raise BadRequest({"imageUrl": ["must be provided"]})
         data = await remote.fetch(spoken.request.url, settings)
-        return photoroom_answer(await desk.edit(data, spoken.request), spoken.request)
+        return photoroom_answer(await desk.edit(data, spoken.request, http.state.account), spoken.request)
 
     @app.post("/v1/image/edit", **openapi.claid_post())
     @speaking(claid)
     async def claid_post(http: HttpRequest, spoken: Spoken) -> Response:
-        spoken.request = claid.read(document(await http.body(), "body"), settings.levels)
+        body = await http.body()
+        if kind_of(http.headers) == FORM:
+            raise Declined(415, f"the request's type must be {JSON}, not {FORM!r}")
+        spoken.request = await asyncio.to_thread(claid_read, body, "body")
         if spoken.request.url is None:
             raise BadRequest({"input": ["field required"]})
         data = await remote.fetch(spoken.request.url, settings)
-        return await claid_answer(await desk.edit(data, spoken.request), http)
+        return await claid_answer(await desk.edit(data, spoken.request, http.state.account), http)
 
     @app.post("/v1/image/edit/upload", **openapi.claid_upload())
     @speaking(claid)
     async def claid_upload(http: HttpRequest, spoken: Spoken) -> Response:
-        fields, data = await form(http, "file")
+        fields, data = await form(await http.body(), http.headers, "file")
         if not isinstance(fields.get("data"), str):
             raise BadRequest({"data": ["field required, as text"]})
-        spoken.request = claid.read(document(fields["data"], "data"), settings.levels)
+        spoken.request = await asyncio.to_thread(claid_read, fields["data"], "data")
         if data is None:
             raise BadRequest({"file": ["field required, as a file"]})
-        return await claid_answer(await desk.edit(data, spoken.request), http)
+        return await claid_answer(await desk.edit(data, spoken.request, http.state.account), http)
+
+    def claid_read(text: str | bytes, field: str) -> dialects.Request:
+        return claid.read(document(text, field), settings.levels)
 
     async def claid_answer(edited: Edited, http: HttpRequest) -> Response:
-        name = await desk.in_thread(store.put, edited.data, edited.made.media_type)
-        url = str(http.url_for("result", name=name))
+        name = await asyncio.to_thread(store.put, edited.data, edited.made.media_type)
+        path = app.url_path_for("result", name=name)
+        url = str(http.url_for("result", name=name)) if own is None else own + path
         output = claid_picture(edited.made) | {"tmp_url": url}
         return JSONResponse({"data": {"input": claid_picture(edited.given), "output": output}})
 
     @app.get("/results/{name}", **openapi.RESULT)
     async def result(name: str) -> Response:
-        found = await desk.in_thread(store.get, name)
+        found = await asyncio.to_thread(store.get, name)
         if found is None:
             raise HTTPException(404)
-        data, media_type = found
-        return Response(data, media_type=media_type, headers={"cache-control": "private"})
+        file, media_type = found
+        headers = {"cache-control": "private", "content-length": str(os.fstat(file.fileno()).st_size)}
+        return StreamingResponse(pieces(file), media_type=media_type, headers=headers)
 
     @app.get("/healthz", **openapi.HEALTH)
     async def health() -> Response:
-        alive = batcher.alive
-        return JSONResponse({"status": "ok" if alive else "the editor has stopped"}, 200 if alive else 503)
+        ready = desk.ready
+        return JSONResponse({"status": "ok" if ready else "no picture is finished any more"}, 200 if ready else 503)
 
     @app.get("/metrics", include_in_schema=False)
     async def numbers() -> Response:
@@ -158,10 +194,19 @@ def page_asking(for_key: bool) -> Response:
         headers={
             "content-security-policy": policy,
             "cache-control": "no-cache",
-            "referrer-policy": "no-referrer",
-            "x-content-type-options": "nosniff",
         },
     )
+
+
+def on_hangup(work: Callable[[], None]) -> None:
+    """Do this at each SIGHUP, where there is one, and this is the thread that gets it."""
+    if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, work)
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        yield from iter(lambda: file.read(PIECE), b"")
 
 
 class Spoken:
@@ -196,26 +241,6 @@ async def in_dialect(http: HttpRequest, error: HTTPException) -> Response:
     if dialect is None:
         return await http_exception_handler(http, error)
     return refusal(dialect, Declined(error.status_code, str(error.detail), dict(error.headers or {})))
-
-
-async def form(http: HttpRequest, file: str) -> tuple[dict[str, Any], bytes | None]:
-    """Return the fields of a form, and the content of its file."""
-    async with http.form(max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD) as parts:
-        fields = dict(parts)
-        sent = fields.pop(file, None)
-        return fields, await sent.read() if isinstance(sent, UploadFile) else None
-
-
-def document(text: str | bytes, field: str) -> Any:
-    if len(text) > MAX_FIELD:  # it would hold up everybody else
-        raise Declined(413, f"{field} is larger than {MAX_FIELD} bytes")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:  # no JSON, or nested without end
-        raise BadRequest({field: [f"is not JSON: {error}"]}) from None
-    if not isinstance(value, dict):
-        raise BadRequest({field: ["is not a JSON object"]})
-    return value
 
 
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:

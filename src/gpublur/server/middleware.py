@@ -1,27 +1,28 @@
-"""The door of the server, in front of everything that reads a body: keys, sizes, time, numbers."""
+"""The door of the server, in front of everything that reads a body: keys, sizes, time, and clients that have gone."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from collections.abc import Awaitable
 from types import ModuleType
-from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..dialects import Declined, Request, claid, photoroom
-from .auth import Keys
-from .metrics import Metrics
+from .auth import Keys, digest
+from .budget import Account, Budget
+from .forms import FORM, MAX_TEXT
 from .settings import Settings
 
 log = logging.getLogger("gpublur")
 
 PREFIXES: dict[str, ModuleType] = {"/v1/": claid, "/v2/": photoroom}
-HUNG_UP = 499  # of a request whose client has gone: nobody reads it but the metrics
+HUNG_UP = 499  # of a request whose client has gone: nobody reads it but the log and the metrics
+COPIES = 2  # of a body: as it came, and the file that was found in it
 
 
 def dialect_of(path: str) -> ModuleType | None:
@@ -42,11 +43,12 @@ def refusal(dialect: ModuleType, error: Exception, request: Request | None = Non
 class Door:
     """ASGI middleware: lets a request in if it may ask, is small enough, and arrives in time.
 
-    Its answers have the dialect's shape, which the framework's own would not.
+    Its answers have the dialect's shape, which the framework's own would not. When a client hangs up, what is done for
+    it is given up.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None, metrics: Metrics) -> None:
-        self.app, self.settings, self.keys, self.metrics = app, settings, keys, metrics
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None, budget: Budget) -> None:
+        self.app, self.settings, self.keys, self.budget = app, settings, keys, budget
         self.receiving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,36 +56,50 @@ class Door:
         if dialect is None:
             await self.app(scope, receive, send)
             return
-        begin, identity, status = time.perf_counter(), uuid4().hex, HUNG_UP
-        body = Body(Headers(scope=scope), receive, self.settings)
+        headers = Headers(scope=scope)
+        account = Account(self.budget, (scope.get("client") or ("",))[0])
+        body = Body(headers, receive, self.settings, account)
 
         async def marked(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = identity
-                if not body.complete:  # or the connection would stay open for the rest
-                    headers["connection"] = "close"
+            if message["type"] == "http.response.start" and not body.complete:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]  # or it would wait for the rest
             await send(message)
 
         self.receiving += 1
         try:
             self._check(dialect, body)
+            scope.setdefault("state", {})["account"] = account
+            await while_heard(self.app(scope, body.receive, marked), body)
         except Declined as error:
             await refusal(dialect, error)(scope, receive, marked)
-        else:
-            await self.app(scope, body.receive, marked)
         finally:
             self.receiving -= 1
-            self.metrics.answered(dialect.NAME, status, time.perf_counter() - begin)
+            account.close()
 
     def _check(self, dialect: ModuleType, body: Body) -> None:
-        if self.keys is not None and not self.keys.open(key_of(dialect, body.headers)):
-            raise Declined(401, "the API key is missing or wrong", {"www-authenticate": "Bearer"})
+        if self.keys is not None:
+            known = next((key for key in keys_of(dialect, body.headers) if self.keys.open(key)), None)
+            if known is None:
+                asked_for = {"www-authenticate": "Bearer"} if dialect is claid else {}
+                raise Declined(401, "the API key is missing or wrong", asked_for)
+            body.account.client = digest(known).hex()[:16]
         body.check_length()
         if self.receiving > self.settings.max_uploads + self.settings.max_waiting:
             raise Declined(503, "too many requests are being received", {"retry-after": "1"})
+
+
+async def while_heard(answering: Awaitable[None], body: Body) -> None:
+    """Do what answers a request, until the client has gone."""
+    work, gone = asyncio.ensure_future(answering), asyncio.ensure_future(body.gone())
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not work.done():
+            work.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    if not work.cancelled():
+        work.result()
 
 
 class Body:
@@ -92,9 +108,16 @@ class Body:
     It is counted, so that neither a wrong Content-Length nor a chunked body gets round the limit.
     """
 
-    def __init__(self, headers: Headers, receive: Receive, settings: Settings) -> None:
-        self.headers, self._receive, self.settings = headers, receive, settings
+    def __init__(self, headers: Headers, receive: Receive, settings: Settings, account: Account) -> None:
+        self.headers, self._receive, self.settings, self.account = headers, receive, settings, account
+        is_form = headers.get("content-type", "").lower().startswith(FORM)
+        self.limit = settings.max_body if is_form else min(MAX_TEXT, settings.max_body)
         self.complete = "content-length" not in headers and "transfer-encoding" not in headers
+        self._here = asyncio.Event()
+        self._taken = asyncio.Event()
+        if self.complete:
+            self._here.set()
+            self._taken.set()  # one empty message stands for a body
         self._size = 0
         self._deadline = asyncio.get_running_loop().time() + settings.upload_seconds
 
@@ -103,26 +126,40 @@ class Body:
         self._check_size(int(length[:20]) if length.isdecimal() else 0)
 
     async def receive(self) -> Message:
-        if self.complete:  # what comes now is only the end of the connection
-            return await self._receive()
+        if self.complete:  # what comes now is only the end of the connection, for which `gone` listens
+            await self._taken.wait()
+            self._taken.clear()
+            return {"type": "http.request", "body": b"", "more_body": False}
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             raise Declined(408, f"the request took longer than {self.settings.upload_seconds:g} seconds") from None
         if message["type"] == "http.request":
-            self._size += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            self._size += size
             self._check_size(self._size)
-            self.complete = not message.get("more_body", False)
+            self.account.hold(COPIES * size)
+            if not message.get("more_body", False):
+                self.complete = True
+                self._here.set()
         return message
 
+    async def gone(self) -> None:
+        """Return when the client has hung up after its body was here."""
+        await self._here.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     def _check_size(self, size: int) -> None:
-        if size > self.settings.max_body:
-            raise Declined(413, f"the request is larger than {self.settings.max_body} bytes")
+        if size > self.limit:
+            raise Declined(413, f"the request is larger than {self.limit} bytes")
 
 
-def key_of(dialect: ModuleType, headers: Headers) -> str:
+def keys_of(dialect: ModuleType, headers: Headers) -> tuple[str, ...]:
+    """Return the key that a request holds, in all ways that it may be meant."""
     if dialect is photoroom:
-        return headers.get("x-api-key", "")
+        key = headers.get("x-api-key", "")
+        return (key, key.removeprefix("sandbox_"))  # PhotoRoom's key for tries that cost nothing; nothing does here
     scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    return (key.strip() if scheme.lower() == "bearer" else "",)

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from ..dialects import claid, photoroom
 from ..image_io import FORMATS, WRITTEN
-from .handlers import MEDIA
+from .work import MEDIA
 
 ABOUT = "Background blur and removal, in the words of two hosted APIs. Docs: docs/dialects.md of the repository."
 REFERENCE = "#/components/schemas/{model}"
@@ -64,6 +64,7 @@ REASONS = {
     403: "The API key is missing or wrong",
     408: "The request did not arrive in time",
     413: "The request or the picture is too large",
+    415: "The body is neither multipart/form-data nor JSON, or its text is not UTF-8",
     422: "The request is not valid",
     429: "Too many requests are waiting",
     503: "The work took too long, or a model is missing",
@@ -132,7 +133,9 @@ def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def answers(done: dict[str, Any], error: dict[str, Any], own: tuple[int, ...]) -> dict[str, Any]:
     content = {"application/json": {"schema": error}}
-    refused = {status: {"description": REASONS[status], "content": content} for status in (*own, 408, 413, 429, 503)}
+    refused = {
+        status: {"description": REASONS[status], "content": content} for status in (*own, 408, 413, 415, 429, 503)
+    }
     return {"responses": {200: done, **refused}}
 
 
