@@ -21,9 +21,7 @@ from .errors import InvalidArgument
 from .memory import HOST, Memory
 
 GREY_WITHIN = 16 / 255  # channels of grey that was stored as a lossy colour picture differ by as much
-LABELS_BELOW = (
-    64  # of 255: integer masks whose highest value is lower, and which have few of the values below, are labels
-)
+LABELS_BELOW = 64  # of 255: integer masks whose highest value is lower, with few of the values below it, are labels
 
 
 class Given(NamedTuple):
