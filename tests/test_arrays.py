@@ -499,6 +499,7 @@ def test_a_picture_with_alpha_is_read_by_it():
         (SOLID.astype(np.uint8) * 15, ["0, 15 of 255", "label"]),
         (Image.fromarray(SOLID.astype(np.uint8) * 7 + np.eye(H, W, dtype=np.uint8) * 2), ["0, 2, 7, 9 of 255"]),
         (SOLID.astype(np.int64), ["int64", "mask == label"]),
+        (SOLID.astype(np.uint16) * 3, ["0, 3 of 65535", "label"]),
     ],
 )  # fmt: skip
 def test_label_images_are_refused(mask, parts):
@@ -538,7 +539,7 @@ def test_overshoot_of_a_mask_is_cut_off():
         (np.zeros(W, bool), 1, ["mask", "(31,)", "(h, w)"]),
         (np.array(0.5), 1, ["mask", "()", "(h, w)"]),
         ([], 1, ["mask", "0 masks", "1 pictures"]),
-        ("mask.png", 1, ["mask", "str", "NumPy"]),
+        (object(), 1, ["mask", "object", "NumPy"]),
         ([[0.5, 0.5]], 1, ["mask[0]", "list", "NumPy"]),
     ],
 )

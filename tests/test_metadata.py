@@ -338,6 +338,25 @@ def test_all_frames_are_worked_on(format, caplog):
     assert "frame 0 of 4 is used" in caplog.text
 
 
+def test_a_mask_is_read_from_a_file_as_a_picture_is(tmp_path):
+    """It was refused with the words that it may be one; and what `segment` gives for a photo was no mask of it."""
+    pages = frames_of(3)
+    photo = Photo(pages[0], frames=pages[1:])
+    mattes = [np.full((20, 30), 255 * (i == 1), np.uint8) for i in range(3)]
+    mask = Photo(mattes[0], frames=mattes[1:])
+    path, editor, edit = tmp_path / "m.png", gpublur.Editor("cpu"), gpublur.Edit(blur=gpublur.BlurSpec(radius=0.05))
+    gpublur.save(path, mask)
+    for given in (mask, path, str(path), path.read_bytes()):
+        blurred = editor.blur_background(photo, radius="1.5px", mask=given)
+        for done in (blurred, editor.edit_photo(photo, edit, mask=given), gpublur.apply(photo, edit, mask=given)):
+            kept = [(a == b).all() for a, b in zip((done.pixels, *done.frames), pages, strict=True)]
+            assert kept == [False, True, False]
+    [one, two] = editor.blur_background(pages[:2], mask=[mattes[1], Photo(mattes[1])])
+    np.testing.assert_array_equal([one, two], pages[:2])
+    with pytest.raises(InvalidArgument, match="mask has 3 masks for 2 frames"):
+        editor.edit_photo(Photo(pages[0], frames=pages[1:2]), edit, mask=mask)
+
+
 def test_frames_that_are_refused(tmp_path):
     pages = [Image.fromarray(page) for page in frames_of()]
     path = tmp_path / "a.webp"
@@ -388,6 +407,8 @@ def test_pages_of_several_sizes_and_their_thumbnails():
     (count,) = struct.unpack_from("<H", small, at)
     (second,) = struct.unpack_from("<I", small, at + 2 + 12 * count)
     struct.pack_into("<HHII", small, second + 2 + 12 * 9, 254, 4, 1, 1)  # instead of the planar configuration
+    with pytest.raises(InvalidArgument, match="PNG holds frames of one size, and here are 2: choose TIFF"):
+        image_io.encode(again, "PNG")  # which Pillow pastes into the first one's corner
     photo = image_io.decode(bytes(small))
     assert len(photo.frames) == 0
     assert photo.notes == ["1 smaller pictures or masks of the same are left out"]
