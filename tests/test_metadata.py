@@ -158,6 +158,13 @@ def test_resolution_is_kept(format):
             assert again.dpi == pytest.approx((300, 200), abs=0.02)
 
 
+def test_a_tiff_without_a_resolution_gets_none():
+    """It had one dot per inch, and a JPEG made of it said so."""
+    picture = image_io.decode(tiff.write(Photo(RGB)))
+    assert picture.dpi is None
+    assert Image.open(io.BytesIO(image_io.encode(picture, "JPEG"))).info["jfif_unit"] == 0
+
+
 def test_the_resolution_of_16_bit_png():
     again = image_io.decode(image_io.encode(Photo(DEEP, dpi=(300, 300))))
     assert again.dpi == pytest.approx((300, 300), abs=0.02)
@@ -396,12 +403,19 @@ def test_an_edit_of_an_animation():
 def test_pages_of_several_sizes_and_their_thumbnails():
     pages = (RGB, RGB[:5, :7, 0], DEEP)
     photo = Photo(
-        pages[0], "TIFF", frames=pages[1:], icc=SRGB, xmp=XMP, dpi=(300, 300), exif=exif.cleaned(block(), 36, 24)
+        pages[0],
+        "TIFF",
+        frames=pages[1:],
+        icc=SRGB,
+        xmp=XMP,
+        iptc=IPTC,
+        dpi=(300, 300),
+        exif=exif.cleaned(block(), 36, 24),
     )
     again = image_io.decode(tiff.write(photo))
     np.testing.assert_array_equal(again.pixels, RGB)
     np.testing.assert_array_equal(again.frames[0], RGB[:5, :7, 0])
-    assert (again.icc, again.xmp, again.dpi) == (SRGB, XMP, (300, 300))
+    assert (again.icc, again.xmp, again.iptc, again.dpi) == (SRGB, XMP, IPTC, (300, 300))
     small = bytearray(tiff.write(Photo(RGB, "TIFF", frames=[RGB[::2, ::2]])))
     at = struct.unpack_from("<I", small, 4)[0]
     (count,) = struct.unpack_from("<H", small, at)
@@ -606,6 +620,8 @@ def test_process_refuses_what_is_no_file_in_words(source):
     [outcome] = gpublur.process([source], lambda pixels: pixels)
     assert isinstance(outcome.error, InvalidArgument)
     assert "give a path, or the bytes of a file" in str(outcome.error)
+    with pytest.raises(InvalidArgument, match="give a path, or the bytes of a file"):
+        gpublur.open(source)
 
 
 def test_process_takes_buffers_and_refuses_broken_names_and_work():
@@ -613,6 +629,7 @@ def test_process_takes_buffers_and_refuses_broken_names_and_work():
     for source in (bytearray(data), memoryview(data)):
         [outcome] = gpublur.process([source], lambda pixels: pixels)
         assert outcome.error is None
+        np.testing.assert_array_equal(gpublur.open(source).pixels, RGB)
     [outcome] = gpublur.process(["a\0b.jpg"], lambda pixels: pixels)
     assert isinstance(outcome.error, ImageFileError)
     for work, shape in (
