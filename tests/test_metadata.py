@@ -364,6 +364,20 @@ def test_a_mask_is_read_from_a_file_as_a_picture_is(tmp_path):
         editor.edit_photo(Photo(pages[0], frames=pages[1:2]), edit, mask=mask)
 
 
+def test_frames_that_lose_bits_are_told_of():
+    colours = image_io.decode(tiff.write(Photo(DEEP, "TIFF", frames=[DEEP])))
+    assert (colours.bits, colours.notes) == (8, ["its frames or pages, of more than 8 bits, became 8-bit"])
+    grey = image_io.decode(tiff.write(Photo(DEEP[..., 0], "TIFF", frames=[DEEP[..., 0]])))
+    assert (grey.bits, grey.notes) == (16, [])
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "AVIF"])
+def test_the_head_tells_of_more_than_8_bits(format):
+    """A server set too little memory aside for an AVIF of 10 bits."""
+    assert image_io.head(image_io.encode(Photo(DEEP), format)).deep
+    assert not image_io.head(image_io.encode(Photo(RGB), format)).deep
+
+
 def test_frames_that_are_refused(tmp_path):
     pages = [Image.fromarray(page) for page in frames_of()]
     path = tmp_path / "a.webp"

@@ -131,6 +131,8 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     coding = isobmff.coding(data) if image.format == "AVIF" else None
     animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
     first = _pixels(image, data, deep=not animated, whole=whole)
+    if animated and first.bits == 8 and _is_deep(image, data):
+        notes.append("its frames or pages, of more than 8 bits, became 8-bit")
     info = dict(image.info)
     if image.format == "TIFF":  # Pillow, turning it, has changed what it hands out
         info["xmp"] = getattr(image, "tag_v2", {}).get(tiff.XMP)
@@ -183,13 +185,19 @@ def head(data: bytes) -> Head:
     try:
         image = _open(data)
         animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
+        return Head(image.height, image.width, _is_deep(image, data), animated)
     except ImageFileError:
         raise
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
         raise ImageFileError(f"is broken: {error}") from error
+
+
+def _is_deep(image: ImageFile, data: bytes) -> bool:
+    """Return whether the values of a picture have more than 8 bits."""
+    if image.format == "AVIF":
+        return isobmff.coding(data).bits > 8
     deep = image.mode.startswith("I;16") or image.info.get("bit_depth", 8) > 8
-    deep = deep or (image.format == "PNG" and png.is_deep(data)) or (image.format == "TIFF" and _is_deep_tiff(image))
-    return Head(image.height, image.width, deep, animated)
+    return deep or (image.format == "PNG" and png.is_deep(data)) or (image.format == "TIFF" and _is_deep_tiff(image))
 
 
 def _open(data: bytes) -> ImageFile:
