@@ -458,6 +458,7 @@ def labelled(values, palette):
     "mask",
     [
         SOLID.astype(np.uint8), SOLID.astype(np.uint16), SOLID.astype(np.float64),
+        SOLID.astype(np.int64), np.where(SOLID, 1, 0).astype(np.int32), lambda: torch_of(SOLID.astype(np.int64)),
         lambda: torch_of(SOLID.astype(np.uint8)),
         Image.fromarray(SOLID.astype(np.uint8)), Image.fromarray(SOLID.astype(np.float32)), Image.fromarray(SOLID),
         labelled(SOLID, [0, 0, 0, 128, 0, 0]), labelled(SOLID, [0, 0, 0, 1, 1, 1]), coloured((255, 0, 0)),
@@ -498,7 +499,8 @@ def test_a_picture_with_alpha_is_read_by_it():
         (labelled(SOLID * 15 + (numbers((H, W)) > 200) * 2, [i * 9 % 97 for i in range(54)]), ["several"]),
         (SOLID.astype(np.uint8) * 15, ["0, 15 of 255", "label"]),
         (Image.fromarray(SOLID.astype(np.uint8) * 7 + np.eye(H, W, dtype=np.uint8) * 2), ["0, 2, 7, 9 of 255"]),
-        (SOLID.astype(np.int64), ["int64", "mask == label"]),
+        (SOLID.astype(np.int64) * 3, ["int64", "mask == label"]),
+        (SOLID.astype(np.uint16) * 3, ["0, 3 of 65535", "label"]),
     ],
 )  # fmt: skip
 def test_label_images_are_refused(mask, parts):
@@ -529,7 +531,7 @@ def test_overshoot_of_a_mask_is_cut_off():
         (np.zeros((W, H), bool), 1, ["mask", "20 x 31", "31 x 20", "proportions"]),
         (np.zeros((H, 2 * W), bool), 1, ["mask", "62 x 20", "31 x 20"]),
         ([np.zeros((H, W), bool), np.zeros((W, H), bool)], 2, ["mask[1]", "20 x 31"]),
-        (np.zeros((H, W), "int32"), 1, ["mask", "int32", "bool, uint8, uint16, or float"]),
+        (np.full((H, W), 255, "int32"), 1, ["mask", "int32", "bool, uint8, uint16, or float"]),
         (np.full((H, W), np.nan), 1, ["mask", "nan", "[0, 1]"]),
         (np.full((H, W), 1e300), 1, ["mask", "1e+300", "[0, 1]"]),
         (np.full((H, W), 255.0), 1, ["mask", "255", "[0, 1]"]),
@@ -538,7 +540,7 @@ def test_overshoot_of_a_mask_is_cut_off():
         (np.zeros(W, bool), 1, ["mask", "(31,)", "(h, w)"]),
         (np.array(0.5), 1, ["mask", "()", "(h, w)"]),
         ([], 1, ["mask", "0 masks", "1 pictures"]),
-        ("mask.png", 1, ["mask", "str", "NumPy"]),
+        (object(), 1, ["mask", "object", "NumPy"]),
         ([[0.5, 0.5]], 1, ["mask[0]", "list", "NumPy"]),
     ],
 )

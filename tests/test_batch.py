@@ -145,8 +145,8 @@ def test_unwritable_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         files.plan(sources[:1], tmp_path / "other")
 
 
-def as_it_is(_job: Job, photo: Photo) -> tuple[Photo, None]:
-    return photo, None
+def as_it_is(_job: Job, pages: list[Photo]) -> list[tuple[Photo, None]]:
+    return [(page, None) for page in pages]
 
 
 def failures(done: list[batch.Done]) -> list[batch.Done]:
@@ -167,17 +167,17 @@ def test_what_the_work_raises_ends_only_that_picture(tmp_path: Path) -> None:
     jobs = files.plan(make(tmp_path, "a.jpg", "b.jpg"), tmp_path / "out")
     todo = iter([RuntimeError(), None])
 
-    def work(job: Job, photo: Photo) -> tuple[Photo, None]:
+    def work(job: Job, pages: list[Photo]) -> list[tuple[Photo, None]]:
         if error := next(todo):
             raise error
-        return photo, None
+        return as_it_is(job, pages)
 
     assert [(f.job.source, f.error) for f in failures(batch.run(jobs, work))] == [(tmp_path / "a.jpg", "RuntimeError")]
     assert names(tmp_path / "out") == {"b.jpg"}
 
 
 def test_what_no_picture_would_be_spared_ends_the_run(tmp_path: Path) -> None:
-    def work(_job: Job, _photo: Photo) -> tuple[Photo, None]:
+    def work(_job: Job, _pages: list[Photo]) -> list[tuple[Photo, None]]:
         raise ModelUnavailable("no weights")
 
     with pytest.raises(ModelUnavailable):
@@ -187,7 +187,7 @@ def test_what_no_picture_would_be_spared_ends_the_run(tmp_path: Path) -> None:
 def test_results_in_place(tmp_path: Path) -> None:
     [source] = make(tmp_path, "a.png")
     jobs = files.plan([source], source, overwrite=True)
-    assert not failures(batch.run(jobs, lambda job, photo: (Photo(photo.pixels + np.uint8(1)), None)))
+    assert not failures(batch.run(jobs, lambda job, pages: [(Photo(pages[0].pixels + np.uint8(1)), None)]))
     assert image_io.decode(source).pixels.max() == 91
     assert names(tmp_path) == {"a.png"}
 

@@ -112,9 +112,9 @@ def test_two_runs_into_one_folder_do_not_tread_on_each_other(tmp_path: Path) -> 
     """Both ended well, and each file was the later one's."""
     jobs = files.plan([make(tmp_path / "a.png")], tmp_path / "out")
 
-    def work(job: files.Job, photo: Photo) -> tuple[Photo, None]:
+    def work(job: files.Job, pages: list[Photo]) -> list[tuple[Photo, None]]:
         make(job.destination, np.zeros((2, 2, 3), np.uint8))  # another run, meanwhile
-        return photo, None
+        return [(page, None) for page in pages]
 
     [done] = batch.run(jobs, work, overwrite=False)
     assert "exists already; something else has written it meanwhile" in str(done.error)
@@ -177,6 +177,22 @@ def animation(format: str, count: int = 3, **options: Any) -> bytes:
     out = io.BytesIO()
     frames[0].save(out, format, save_all=True, append_images=frames[1:], **options)
     return out.getvalue()
+
+
+def test_each_frame_has_the_mask_that_was_written_for_it(tmp_path: Path) -> None:
+    """All frames were cut out by the first one's mask, without a word."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(animation("PNG"))
+    (tmp_path / "masks").mkdir()
+    matte = tmp_path / "masks" / "a.png"
+    matte.write_bytes(animation("PNG"))  # 0, 40 and 80 of 255
+    FakeEditor.calls.clear()
+    assert run("blur", tmp_path / "in", "-o", tmp_path / "out", "--masks", tmp_path / "masks").exit_code == 0
+    given = [options["mask"].max() for name, options in FakeEditor.calls if name == "blur"]
+    np.testing.assert_allclose(given, [0, 40 / 255, 80 / 255], atol=1e-6)
+    matte.write_bytes(animation("PNG", 2))
+    result = run("blur", tmp_path / "in", "-o", tmp_path / "other", "--masks", tmp_path / "masks")
+    assert (result.exit_code, "mask has 2 masks for 3 frames" in result.stderr) == (1, True)
 
 
 def mixed(folder: Path) -> tuple[dict[str, int], set[str], set[str]]:

@@ -158,6 +158,13 @@ def test_resolution_is_kept(format):
             assert again.dpi == pytest.approx((300, 200), abs=0.02)
 
 
+def test_a_tiff_without_a_resolution_gets_none():
+    """It had one dot per inch, and a JPEG made of it said so."""
+    picture = image_io.decode(tiff.write(Photo(RGB)))
+    assert picture.dpi is None
+    assert Image.open(io.BytesIO(image_io.encode(picture, "JPEG"))).info["jfif_unit"] == 0
+
+
 def test_the_resolution_of_16_bit_png():
     again = image_io.decode(image_io.encode(Photo(DEEP, dpi=(300, 300))))
     assert again.dpi == pytest.approx((300, 300), abs=0.02)
@@ -338,6 +345,39 @@ def test_all_frames_are_worked_on(format, caplog):
     assert "frame 0 of 4 is used" in caplog.text
 
 
+def test_a_mask_is_read_from_a_file_as_a_picture_is(tmp_path):
+    """It was refused with the words that it may be one; and what `segment` gives for a photo was no mask of it."""
+    pages = frames_of(3)
+    photo = Photo(pages[0], frames=pages[1:])
+    mattes = [np.full((20, 30), 255 * (i == 1), np.uint8) for i in range(3)]
+    mask = Photo(mattes[0], frames=mattes[1:])
+    path, editor, edit = tmp_path / "m.png", gpublur.Editor("cpu"), gpublur.Edit(blur=gpublur.BlurSpec(radius=0.05))
+    gpublur.save(path, mask)
+    for given in (mask, path, str(path), path.read_bytes()):
+        blurred = editor.blur_background(photo, radius="1.5px", mask=given)
+        for done in (blurred, editor.edit_photo(photo, edit, mask=given), gpublur.apply(photo, edit, mask=given)):
+            kept = [(a == b).all() for a, b in zip((done.pixels, *done.frames), pages, strict=True)]
+            assert kept == [False, True, False]
+    [one, two] = editor.blur_background(pages[:2], mask=[mattes[1], Photo(mattes[1])])
+    np.testing.assert_array_equal([one, two], pages[:2])
+    with pytest.raises(InvalidArgument, match="mask has 3 masks for 2 frames"):
+        editor.edit_photo(Photo(pages[0], frames=pages[1:2]), edit, mask=mask)
+
+
+def test_frames_that_lose_bits_are_told_of():
+    colours = image_io.decode(tiff.write(Photo(DEEP, "TIFF", frames=[DEEP])))
+    assert (colours.bits, colours.notes) == (8, ["its frames or pages, of more than 8 bits, became 8-bit"])
+    grey = image_io.decode(tiff.write(Photo(DEEP[..., 0], "TIFF", frames=[DEEP[..., 0]])))
+    assert (grey.bits, grey.notes) == (16, [])
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "AVIF"])
+def test_the_head_tells_of_more_than_8_bits(format):
+    """A server set too little memory aside for an AVIF of 10 bits."""
+    assert image_io.head(image_io.encode(Photo(DEEP), format)).deep
+    assert not image_io.head(image_io.encode(Photo(RGB), format)).deep
+
+
 def test_frames_that_are_refused(tmp_path):
     pages = [Image.fromarray(page) for page in frames_of()]
     path = tmp_path / "a.webp"
@@ -377,17 +417,26 @@ def test_an_edit_of_an_animation():
 def test_pages_of_several_sizes_and_their_thumbnails():
     pages = (RGB, RGB[:5, :7, 0], DEEP)
     photo = Photo(
-        pages[0], "TIFF", frames=pages[1:], icc=SRGB, xmp=XMP, dpi=(300, 300), exif=exif.cleaned(block(), 36, 24)
+        pages[0],
+        "TIFF",
+        frames=pages[1:],
+        icc=SRGB,
+        xmp=XMP,
+        iptc=IPTC,
+        dpi=(300, 300),
+        exif=exif.cleaned(block(), 36, 24),
     )
     again = image_io.decode(tiff.write(photo))
     np.testing.assert_array_equal(again.pixels, RGB)
     np.testing.assert_array_equal(again.frames[0], RGB[:5, :7, 0])
-    assert (again.icc, again.xmp, again.dpi) == (SRGB, XMP, (300, 300))
+    assert (again.icc, again.xmp, again.iptc, again.dpi) == (SRGB, XMP, IPTC, (300, 300))
     small = bytearray(tiff.write(Photo(RGB, "TIFF", frames=[RGB[::2, ::2]])))
     at = struct.unpack_from("<I", small, 4)[0]
     (count,) = struct.unpack_from("<H", small, at)
     (second,) = struct.unpack_from("<I", small, at + 2 + 12 * count)
     struct.pack_into("<HHII", small, second + 2 + 12 * 9, 254, 4, 1, 1)  # instead of the planar configuration
+    with pytest.raises(InvalidArgument, match="PNG holds frames of one size, and here are 2: choose TIFF"):
+        image_io.encode(again, "PNG")  # which Pillow pastes into the first one's corner
     photo = image_io.decode(bytes(small))
     assert len(photo.frames) == 0
     assert photo.notes == ["1 smaller pictures or masks of the same are left out"]
@@ -585,6 +634,8 @@ def test_process_refuses_what_is_no_file_in_words(source):
     [outcome] = gpublur.process([source], lambda pixels: pixels)
     assert isinstance(outcome.error, InvalidArgument)
     assert "give a path, or the bytes of a file" in str(outcome.error)
+    with pytest.raises(InvalidArgument, match="give a path, or the bytes of a file"):
+        gpublur.open(source)
 
 
 def test_process_takes_buffers_and_refuses_broken_names_and_work():
@@ -592,6 +643,7 @@ def test_process_takes_buffers_and_refuses_broken_names_and_work():
     for source in (bytearray(data), memoryview(data)):
         [outcome] = gpublur.process([source], lambda pixels: pixels)
         assert outcome.error is None
+        np.testing.assert_array_equal(gpublur.open(source).pixels, RGB)
     [outcome] = gpublur.process(["a\0b.jpg"], lambda pixels: pixels)
     assert isinstance(outcome.error, ImageFileError)
     for work, shape in (

@@ -1,6 +1,7 @@
 """The crew that does the work: what a time limit ends, who is next, and what memory it may take."""
 
 import asyncio
+import io
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from functools import partial
 
 import pytest
 from conftest import PATIENCE, until
+from PIL import Image
 from serving import PNG, client_of, open_settings, running, until_metrics
 from test_server import BLUR, blocked, connected, free, photoroom, says  # noqa: F401
 
@@ -280,6 +282,15 @@ def test_the_head_tells_what_a_picture_takes():
     assert work.read(PNG, EDIT, limits, 48 * 64 * 40 - 1) == work.Needs(48 * 64 * 40)
     larger = edits.check(dialects.read({"removeBackground": "false", "outputSize": "100x100"}).edit)
     assert work.read(PNG, larger, limits, 100) == work.Needs(100 * 100 * 40)
+    image, two = Image.new("RGB", (64, 48)), io.BytesIO()
+    image.save(two, "MPO", save_all=True, append_images=[image])  # as telephones write them; one is decoded
+    assert work.read(two.getvalue(), EDIT, limits, 100) == work.Needs(48 * 64 * 40)
+    other, frames = Image.new("RGB", (64, 48), "white"), io.BytesIO()
+    image.save(frames, "GIF", save_all=True, append_images=[other, image])
+    assert work.read(frames.getvalue(), EDIT, limits, 100) == work.Needs(3 * 48 * 64 * 40)
+    image.save(pages := io.BytesIO(), "TIFF", save_all=True, append_images=[Image.new("RGB", (500, 500))])
+    with pytest.raises(PictureTooLarge):  # what its head does not tell is not given room
+        work.read(pages.getvalue(), EDIT, limits, 10**9)
     with pytest.raises(PictureTooLarge, match="no side may have more than 60"):
         work.read(PNG, EDIT, work.Limits(10**6, 60), 10**9)
 

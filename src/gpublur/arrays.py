@@ -23,6 +23,7 @@ from .memory import HOST, Memory, gpu_memory
 
 LAYOUTS = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 DTYPES = ("uint8", "uint16", "float16", "bfloat16", "float32", "float64")
+FILES = (str, os.PathLike, bytes, Photo)  # a picture in a file, or of one
 DLPACK_CUDA = 2  # a DLPack device type, as is 1 for this machine's memory
 NEUTRAL = 0.5  # display value of the ground that a model sees behind what is transparent
 OVERSHOOT = 1e-3  # of float pictures beyond [0, 1], as resampling leaves it; more is a mistake in scale
@@ -180,7 +181,7 @@ def read(
     """
     if layout is not None and layout not in LAYOUTS:
         raise InvalidArgument(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
-    if isinstance(image, (str, os.PathLike, bytes, Photo)):
+    if isinstance(image, FILES):
         return read_file(image, name, gpu, whole)
     if isinstance(image, (list, tuple)):
         each = [read(item, layout, f"{name}[{i}]", gpu=gpu, whole=whole) for i, item in enumerate(image)]

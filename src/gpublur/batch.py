@@ -224,7 +224,7 @@ class Done(NamedTuple):
 
 def run(
     jobs: Iterable[Job],
-    work: Callable[[Job, Photo], tuple[Photo, MaskInfo | None]],
+    work: Callable[[Job, list[Photo]], Iterable[tuple[Photo, MaskInfo | None]]],
     *,
     overwrite: bool = True,
     skip_existing: bool = False,
@@ -234,8 +234,8 @@ def run(
 ) -> list[Done]:
     """Do the ``jobs``, several at a time, each through ``work``, and return what became of them, in their order.
 
-    The photos that ``work`` is given have the ``format`` that their results are written in; of an animation it is given
-    each frame. ``progress`` is called with the number of jobs that are over. ``encoding`` are options of
+    The photos that ``work`` is given, one or the frames of an animation, have the ``format`` that their results are
+    written in. ``progress`` is called with the number of jobs that are over. ``encoding`` are options of
     `image_io.encode`.
 
     What is written where something is, perhaps since a moment ago, fails unless ``overwrite``; with ``skip_existing``
@@ -250,7 +250,7 @@ def run(
             return Done(job, skipped=True)
         photo = image_io.decode(sys.stdin.buffer.read() if job.source == STREAM else job.source)
         photo = replace(photo, format=job.format_for(photo))
-        pages, infos = zip(*(work(job, page) for page in photo.pages()), strict=True)
+        pages, infos = zip(*work(job, photo.pages()), strict=True)
         result = photo.with_frames(pages)
         format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
         data = image_io.encode(result, format, **encoding)

@@ -60,11 +60,12 @@ class Engine:
                 raise InvalidArgument(f"mask and {name}={words!r} exclude each other: no model would look for it")
             negative = name == "negative_prompt"
             segmentation.check_words(name, words, self.model, self.text_model, negative=negative)
+        given = masks.opened(given)
         batch = self.read(image, layout, whole=not isinstance(given, (list, tuple)))
-        masks, segmenter = self.masks(given, batch), None if given is not None else self.load()
+        given_each, segmenter = self.masks(given, batch), None if given is not None else self.load()
         done = [
             pipeline.run(self.device, picture, query, segmenter, mask, step, *settings)
-            for picture, mask in zip(batch.pictures, masks, strict=True)
+            for picture, mask in zip(batch.pictures, given_each, strict=True)
         ]
         give = batch.give_planes if step is pipeline.segment else batch.give
         results, infos = give([result for result, _ in done]), [info for _, some in done for info in some]
@@ -90,7 +91,7 @@ class Engine:
     def apply(self, image: Any, edit: Edit, given: Any, layout: str | None, details: bool) -> Any:
         """Do a checked edit on every picture, and give the results back in the caller's kind."""
         batch = self.read(image, layout, whole=False)
-        done = self.edited(batch, edit, given, flag("details", details))
+        done = self.edited(batch, edit, masks.opened(given), flag("details", details))
         if not isinstance(image, (list, tuple)) and len({tuple(pixels.shape) for pixels, _ in done}) > 1:
             raise InvalidArgument("image is a batch whose results differ in size; give a list of pictures")
         results, infos = batch.give([pixels for pixels, _ in done]), [info for _, info in done]
@@ -104,7 +105,8 @@ class Engine:
         if 1 < len(pages) > max_pixels // FRAME_COSTS:
             raise PictureTooLarge(f"has {len(pages)} frames, more than the limit of {max_pixels // FRAME_COSTS}")
         each = max_pixels // len(pages)
-        done = [self.edited_page(page, edit, given, each, details) for page in pages]
+        given_each = masks.of_pages(masks.opened(given), len(pages))
+        done = [self.edited_page(page, edit, mask, each, details) for page, mask in zip(pages, given_each, strict=True)]
         infos = [info for _, info in done if info is not None]
         return photo.with_frames([page for page, _ in done]), infos[0] if infos else None
 

@@ -8,20 +8,20 @@ refused, for nobody can know which label is meant.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import image_io
-from .arrays import Picture, in_range, is_pil, pil_pixels, to_array, upright
+from .arrays import FILES, Picture, in_range, is_pil, pil_pixels, to_array, upright
 from .color import dtype_name, max_value, to_unit
 from .errors import InvalidArgument
+from .image_io import Photo
 from .memory import HOST, Memory
 
 GREY_WITHIN = 16 / 255  # channels of grey that was stored as a lossy colour picture differ by as much
-LABELS_BELOW = 64  # of 255: integer masks whose highest value is lower, with few of the values below it, are labels
+LABELS_BELOW = 64  # integer masks whose highest value is lower, and which have few of the values below, are labels
 
 
 class Given(NamedTuple):
@@ -65,18 +65,35 @@ def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list
     return [_one(item, picture) for item, picture in zip(items, pictures, strict=True)]
 
 
-def from_file(path: Path) -> NDArray[np.float32]:
-    """Return the mask that a file holds, as float32 (h, w) in [0, 1].
+def opened(mask: Any) -> Any:
+    """Return what is in the file of a mask, float32 (h, w) in [0, 1], or a list with one for each of its frames.
+
+    What is no path, bytes of a file or `Photo` is returned as it is.
 
     Raises
     ------
     ImageFileError, InvalidArgument
         It cannot be read; it is no mask.
     """
-    return to_unit(_values(_of_picture(image_io.decode(path).pixels, str(path))))
+    if not isinstance(mask, FILES):
+        return mask
+    photo = mask if isinstance(mask, Photo) else image_io.open(mask)
+    name = "mask" if isinstance(mask, (bytes, Photo)) else str(mask)
+    pages = [to_unit(_values(_of_picture(page.pixels, name))) for page in photo.pages()]
+    return pages if photo.frames else pages[0]
+
+
+def of_pages(mask: Any, count: int) -> list[Any]:
+    """Return the mask of each of so many pages of a photo: of a list its own, else the same one."""
+    if not isinstance(mask, (list, tuple)):
+        return [mask] * count
+    if len(mask) != count:
+        raise InvalidArgument(f"mask has {len(mask)} masks for {count} frames; each needs its own, or all the same one")
+    return list(mask)
 
 
 def _given(mask: Any, name: str, gpu: bool) -> Given:
+    mask = opened(mask)
     if is_pil(mask):
         return _of_picture(pil_pixels(upright(mask, name), name), name)
     array, memory, _, native = to_array(mask, name, gpu)
@@ -175,29 +192,32 @@ def _values(given: Given) -> Any:
     if dtype.startswith("float"):
         array = memory.cast(in_range(array, name) if memory is HOST else array, "float32")
         return array.clip(0, 1) if memory is not HOST or array.min() < 0 or array.max() > 1 else array
+    if memory is HOST and array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 1:
+        return memory.cast(array, "uint8") * 255
     if dtype not in ("uint8", "uint16"):
         raise InvalidArgument(
             f"{name} has dtype {dtype}; it must be bool, uint8, uint16, or float in [0, 1]; "
             "of labels, give mask == label"
         )
     white = max_value(dtype)
+    if memory is HOST:
+        _refuse_labels(array, name)
     if dtype == "uint16":
         array = memory.cast(array, "float32")
-    elif memory is HOST:
-        _refuse_labels(array, name)
     booleans = memory.cast(memory.highest(array) <= 1, "uint8")  # of each mask; on a GPU nothing waits for the answer
     if memory is not HOST or booleans.any():
         array = array * (memory.cast(booleans, dtype_name(array)) * (white - 1) + 1)
     return array if dtype == "uint8" else array / white
 
 
-def _refuse_labels(array: NDArray[np.uint8], name: str) -> None:
+def _refuse_labels(array: NDArray[np.uint8 | np.uint16], name: str) -> None:
     """Refuse masks of a few values far below white: numbers of kinds or of instances, not opacities."""
     if not array.size or not 1 < (highest := int(array.max())) < LABELS_BELOW:
         return
     values = np.flatnonzero(np.bincount(array.ravel(), minlength=2))
     if len(values) > 1 and 2 * (len(values) - 1) <= highest:
         raise InvalidArgument(
-            f"{name} has the values {', '.join(map(str, values[:9]))}{', ...' if len(values) > 9 else ''} of 255, as "
+            f"{name} has the values {', '.join(map(str, values[:9]))}{', ...' if len(values) > 9 else ''} of "
+            f"{max_value(array.dtype)}, as "
             "label images have; give the label of the subject alone: mask == label"
         )

@@ -83,8 +83,9 @@ class Run:
             given = {} if self.masks is None else files.masks_for(self.inputs, self.masks)
         over = 0
 
-        def one(job: Job, photo: Photo) -> tuple[Photo, MaskInfo | None]:
-            return work(photo, masks.from_file(given[job.source]) if given else None)
+        def one(job: Job, pages: list[Photo]) -> list[tuple[Photo, MaskInfo | None]]:
+            mask = masks.opened(given[job.source]) if given else None
+            return [work(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
 

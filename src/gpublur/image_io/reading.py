@@ -58,8 +58,9 @@ def open(source: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS
     ...     gpublur.open(f"{folder}/blurred.png").format
     'PNG'
     """
-    photo = decode(source if isinstance(source, bytes) else Path(source), max_pixels=max_pixels)
-    tell(photo.notes, "picture" if isinstance(source, bytes) else str(source))
+    file = Path(source) if isinstance(source, (str, os.PathLike)) else source
+    photo = decode(file, max_pixels=max_pixels)
+    tell(photo.notes, str(file) if isinstance(file, Path) else "picture")
     return photo
 
 
@@ -130,6 +131,8 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     coding = isobmff.coding(data) if image.format == "AVIF" else None
     animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
     first = _pixels(image, data, deep=not animated, whole=whole)
+    if animated and first.bits == 8 and _is_deep(image, data):
+        notes.append("its frames or pages, of more than 8 bits, became 8-bit")
     info = dict(image.info)
     if image.format == "TIFF":  # Pillow, turning it, has changed what it hands out
         info["xmp"] = getattr(image, "tag_v2", {}).get(tiff.XMP)
@@ -143,6 +146,7 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     xmp, orientation = _xmp(info, said, notes)
     orientation = 1 if first.turned else orientation
     _note_other_pictures(image, info, notes)
+    iptc, dpi = _iptc(image, info), _dpi(image, info)  # of the first page
     frames, durations = _frames(image, info, max_pixels, notes) if animated else ([], [])
     pictures = _alike([_upright(array, orientation) for array in (first.array, *frames)])
     height, width = pictures[0].shape[:2]
@@ -152,9 +156,9 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
         icc=info.get("icc_profile"),
         exif=exif.cleaned(block, width, height),
         xmp=xmp,
-        iptc=_iptc(image, info),
+        iptc=iptc,
         comment=_bytes(info.get("comment", info.get("Comment"))),
-        dpi=_dpi(image, info),
+        dpi=dpi,
         texts=png.texts(data) if image.format == "PNG" else (),
         colour=_colour(image, data, coding),
         bits=first.bits,
@@ -173,21 +177,27 @@ class Head(NamedTuple):
     height: int
     width: int
     deep: bool  # more than 8 bits
-    animated: bool  # or several pages
+    frames: int  # or pages
 
 
 def head(data: bytes) -> Head:
     """Return what a file's beginning tells, without decoding it; raise `ImageFileError` where it is no picture."""
     try:
         image = _open(data)
-        animated = bool(getattr(image, "is_animated", False))
+        frames = int(getattr(image, "n_frames", 1)) if is_animation(image.format) else 1
+        return Head(image.height, image.width, _is_deep(image, data), frames)
     except ImageFileError:
         raise
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
         raise ImageFileError(f"is broken: {error}") from error
+
+
+def _is_deep(image: ImageFile, data: bytes) -> bool:
+    """Return whether the values of a picture have more than 8 bits."""
+    if image.format == "AVIF":
+        return isobmff.coding(data).bits > 8
     deep = image.mode.startswith("I;16") or image.info.get("bit_depth", 8) > 8
-    deep = deep or (image.format == "PNG" and png.is_deep(data)) or (image.format == "TIFF" and _is_deep_tiff(image))
-    return Head(image.height, image.width, deep, animated)
+    return deep or (image.format == "PNG" and png.is_deep(data)) or (image.format == "TIFF" and _is_deep_tiff(image))
 
 
 def _open(data: bytes) -> ImageFile:
@@ -388,6 +398,10 @@ def _bytes(text: Any) -> bytes | None:
 def _dpi(image: Image, info: dict[Any, Any]) -> tuple[float, float] | None:
     """Return the resolution that the file says itself; what its EXIF says stands there."""
     if image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2):
+        return None
+    if image.format == "TIFF" and exif.RESOLUTION[0] not in getattr(
+        image, "tag_v2", {}
+    ):  # Pillow says one dot per inch
         return None
     try:
         across, down = (float(value) for value in info.get("dpi", ()))

@@ -106,6 +106,8 @@ def encode(
     if photo.frames and not FORMATS[format].frames:
         able = ", ".join(name for name in WRITTEN if FORMATS[name].frames)
         raise InvalidArgument(f"{format} holds one picture, and here are {1 + len(photo.frames)}: choose one of {able}")
+    if format != "TIFF" and len(sizes := {page.shape[:2] for page in (photo.pixels, *photo.frames)}) > 1:
+        raise InvalidArgument(f"{format} holds frames of one size, and here are {len(sizes)}: choose TIFF")
     lossless = photo.lossless if lossless is None else lossless
     try:
         if format == "TIFF":

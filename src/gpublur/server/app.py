@@ -240,7 +240,11 @@ async def in_dialect(http: HttpRequest, error: HTTPException) -> Response:
     dialect = dialect_of(http.url.path)
     if dialect is None:
         return await http_exception_handler(http, error)
-    return refusal(dialect, Declined(error.status_code, str(error.detail), dict(error.headers or {})))
+    headers = dict(error.headers or {})
+    if "Allow" in headers:  # of the first route alone
+        routes = [route for route in http.app.routes if getattr(route, "path", None) == http.url.path]
+        headers["Allow"] = ", ".join(sorted(method for route in routes for method in route.methods))
+    return refusal(dialect, Declined(error.status_code, str(error.detail), headers))
 
 
 def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:

@@ -75,15 +75,17 @@ def edit(data: bytes, edit: Edit, limits: Limits, room: int) -> Edited | Needs:
 
 def read(data: bytes, edit: Edit, limits: Limits, room: int) -> tuple[Photo, Picture] | Needs:
     """Return the decoded picture, unless that takes more memory than the ``room`` there is."""
-    needed = cost(data, edit, limits)
+    needed, pixels = cost(data, edit, limits)
     if needed > room:
         return Needs(needed)
-    photo = image_io.decode(data, max_pixels=limits.pixels)
+    photo = image_io.decode(data, max_pixels=pixels)
     return edits.prepare(photo, edit), Picture.of(photo, photo.format)
 
 
-def cost(data: bytes, edit: Edit, limits: Limits) -> int:
-    """Return how many bytes an edit takes, by the head of its picture; 0 where that is none, as `decode` will say.
+def cost(data: bytes, edit: Edit, limits: Limits) -> tuple[int, int]:
+    """Return how many bytes an edit takes, by the head of its picture, and how many pixels it may have for that.
+
+    No bytes where it is no picture, as `decode` will say. Frames are taken to be as large as the first.
 
     Raises
     ------
@@ -93,13 +95,14 @@ def cost(data: bytes, edit: Edit, limits: Limits) -> int:
     try:
         head = image_io.head(data)
     except ImageFileError:
-        return 0
+        return 0, limits.pixels
     size = (head.height, head.width)
     if max(size) > limits.side:
         raise PictureTooLarge(f"is {size[1]} x {size[0]} pixels; no side may have more than {limits.side}")
     made = geometry.frame(size, size, edit.resize).canvas if edit.resize else size
-    pixels = max(limits.pixels if head.animated else size[0] * size[1], made[0] * made[1])
-    return min(pixels, limits.pixels) * (BYTES_DEEP if head.deep else BYTES)
+    allowed = min(head.frames * size[0] * size[1], limits.pixels) if head.frames > 1 else limits.pixels
+    pixels = min(max(head.frames * size[0] * size[1], made[0] * made[1]), limits.pixels)
+    return pixels * (BYTES_DEEP if head.deep else BYTES), allowed
 
 
 def written(photo: Photo, edit: Edit) -> tuple[bytes, Picture]:
