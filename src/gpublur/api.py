@@ -147,9 +147,9 @@ class Editor:
             What becomes of a picture whose mask, or matte, reaches 1/2 nowhere: all of it is background, it stays as it
             is, or `NoSubject` is raised (which waits for a GPU).
         mask : array (h, w) or (n, h, w), PIL image, path, bytes of a file, or list, optional
-            A ready matte: bool, uint8, uint16 or float in [0, 1], of any resolution; integers of 0 and 1 are
-            booleans (on a GPU uint8 and uint16 alone), and a picture with alpha is read by that. One serves all of a batch; of a file with frames each
-            serves a frame. Then no model is loaded.
+            A ready matte: bool, uint8, uint16 or float in [0, 1], of any resolution; integers of 0 and 1 are booleans
+            (on a GPU uint8 and uint16 alone), and a picture with alpha is read by that. One serves all of a batch; of a
+            file with frames each serves a frame. Then no model is loaded.
         refine : {"auto", True, False}
             Fit the mask to the photo's edges. By default done for a model's mask, not for a given one.
         layout : {"HW", "HWC", "CHW", "NHWC", "NCHW"}, optional
