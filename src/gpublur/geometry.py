@@ -75,8 +75,8 @@ def window(region: Lengths, size: tuple[int, int]) -> tuple[slice, slice]:
     )
     if left >= right or top >= bottom:
         raise InvalidArgument(
-            f"the region ({', '.join(map(str, region))}) holds nothing of a picture of {size[1]} x {size[0]} pixels: it "
-            "is the left, top, right and bottom of a part of it"
+            f"the region ({', '.join(map(str, region))}) holds nothing of a picture of {size[1]} x {size[0]} pixels: "
+            "it is the left, top, right and bottom of a part of it"
         )
     return slice(top, bottom), slice(left, right)
 

@@ -100,7 +100,10 @@ RESULT: dict[str, Any] = {
         404: {"description": "Nothing here (any more)"},
     },
 }
-ACCOUNT: dict[str, Any] = {"summary": "An account, of which nothing is charged"}
+ACCOUNT: dict[str, Any] = {
+    "summary": "An account, of which nothing is charged",
+    "responses": {403: {"description": REASONS[403]}},
+}
 HEALTH: dict[str, Any] = {"summary": "Whether the editor works", "responses": {503: {"description": "It does not"}}}
 
 
