@@ -146,6 +146,7 @@ def test_one_picture():
         (ImageFileError("picture: is empty"), 400, "invalid_file_type"),
         (PictureTooLarge("picture: is 9 x 9 pixels"), 400, "resolution_too_high"),
         (Declined(401, "no key"), 403, "auth_failed"),
+        (Declined(408, "too slow"), 408, "request_timeout"),
         (Declined(413, "too large"), 400, "file_too_large"),
         (Declined(429, "the queue is full"), 429, "rate_limit_exceeded"),
         (Declined(404, "Not Found"), 404, "not_found"),

@@ -24,7 +24,7 @@ CATEGORIES = {"product": "products", "car": "cars"}  # models of that name; the 
 LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)?")
 SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 MAX_MARGIN = {"px": 500, "%": 50}
-CODES = {403: "auth_failed", 413: "file_too_large", 429: "rate_limit_exceeded"}
+CODES = {403: "auth_failed", 408: "request_timeout", 413: "file_too_large", 429: "rate_limit_exceeded"}
 
 Flag = Annotated[bool, BeforeValidator(boolean)]
 Size = Literal["preview", "small", "regular", "medium", "hd", "full", "4k", "50MP", "auto"]
