@@ -14,6 +14,7 @@ from gpublur.errors import (
     NoSubject,
     PictureTooLarge,
     PromptUnsupported,
+    RemoteError,
 )
 from gpublur.types import BlurSpec, Edit, Resize, Subject
 
@@ -441,6 +442,8 @@ def refused(body, field, words):
         (NoSubject("no subject was found"), 400, (422, "9000", "operations.background.remove")),
         (ImageFileError("picture: is empty"), 400, (422, "9000", "file")),
         (PictureTooLarge("picture: is 9 x 9 pixels"), 413, (413, "9001", "file")),
+        (RemoteError("is not among the hosts"), 400, (400, "400", "input")),
+        (Declined(400, "body: is not JSON"), 400, (400, "400", None)),
         (ModelUnavailable("weights are missing"), 503, (503, "503", None)),
         (Declined(401, "no key"), 403, (401, "111", None)),
         (Declined(429, "the queue is full"), 429, (429, "2001", None)),
@@ -452,8 +455,10 @@ def test_other_errors(error, photoroom_says, claid_says):
     assert (answer.status, list(answer.body), list(answer.body["error"])) == (photoroom_says, ["error"], ["message"])
     answer = claid.refusal(error, claid.read({"operations": {"background": {"remove": True}}}))
     status, code, field = claid_says
-    assert (answer.status, answer.body["error_code"]) == (status, code)
-    assert list(answer.body["error_details"]) == ([field] if field else [])
+    body = answer.body["detail"] if status == 429 else answer.body
+    assert (answer.status, body["error_code"]) == (status, code)
+    assert body["error_type"] == {401: "auth", 422: "validation"}.get(status, "general")
+    assert list(body["error_details"]) == ([field] if field else [])
     assert "secret" not in str(answer.body)
     assert "picture: " not in str(answer.body)
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from gpublur import dialects, edits, geometry, image_io
 from gpublur.api import Editor
 from gpublur.dialects import BadRequest, Declined, removebg
-from gpublur.errors import ImageFileError, ModelUnavailable, NoSubject, PictureTooLarge
+from gpublur.errors import ImageFileError, ModelUnavailable, NoSubject, PictureTooLarge, RemoteError
 from gpublur.server import create_app, work
 from gpublur.types import Edit, Resize, Subject
 
@@ -144,6 +144,7 @@ def test_one_picture():
     [
         (NoSubject("no subject was found"), 400, "unknown_foreground"),
         (ImageFileError("picture: is empty"), 400, "invalid_file_type"),
+        (RemoteError("is not among the hosts"), 400, "failed_image_download"),
         (PictureTooLarge("picture: is 9 x 9 pixels"), 400, "resolution_too_high"),
         (Declined(401, "no key"), 403, "auth_failed"),
         (Declined(408, "too slow"), 408, "request_timeout"),

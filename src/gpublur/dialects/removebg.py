@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..edits import ARCHIVE
-from ..errors import ImageFileError, NoSubject, PictureTooLarge
+from ..errors import ImageFileError, NoSubject, PictureTooLarge, RemoteError
 from ..types import NO_MARGIN, Edit, Lengths, Resize, Subject
 from .base import BadRequest, Declined, Refusal, Request, bad_request, boolean, colour, opaque, status_and_message
 
@@ -265,7 +265,7 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
     elif isinstance(error, PictureTooLarge):
         code = "resolution_too_high"
     elif isinstance(error, ImageFileError):
-        code = "invalid_file_type" if request is None or request.url is None else "failed_image_download"
+        code = "failed_image_download" if isinstance(error, RemoteError) else "invalid_file_type"
     elif isinstance(error, Declined):
         code = {404: "not_found", 405: "method_not_allowed"}.get(status, CODES.get(error.status, code))
     elif isinstance(error, BadRequest):

@@ -28,7 +28,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from .. import __version__, dialects
 from ..demo import PHOTO
 from ..dialects import BadRequest, Declined, claid, photoroom, removebg, segment
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, RemoteError
 from ..image_io import FORMATS
 from . import openapi, remote
 from .auth import Keys
@@ -160,7 +160,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def with_background(request: dialects.Request, url: str) -> dialects.Request:
         try:
             background = await remote.fetch(url, settings)
-        except remote.RemoteError as error:
+        except RemoteError as error:
             raise InvalidArgument(f"background: {error}") from error
         return replace(request, edit=replace(request.edit, background=background))
 

@@ -116,9 +116,9 @@ def document(text: str | bytes, field: str, limit: int = MAX_TEXT) -> Any:
     Raises
     ------
     BadRequest
-        It is none.
+        It is JSON, but no object.
     Declined
-        It is larger than any request needs to be: 413.
+        It is no JSON: 400; it is larger than any request needs to be: 413.
     """
     if len(text) > limit:
         raise Declined(413, f"{field} is larger than {limit} bytes")
@@ -128,7 +128,7 @@ def document(text: str | bytes, field: str, limit: int = MAX_TEXT) -> Any:
             raise Declined(413, f"{field} has more than {MAX_NAMES} names")
         value = json.loads(text)
     except (ValueError, RecursionError) as error:  # no JSON, or nested without end
-        raise BadRequest({field: [f"is not JSON: {error}"]}) from None
+        raise Declined(400, f"{field}: is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise BadRequest({field: ["is not a JSON object"]})
     return value

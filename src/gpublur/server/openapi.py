@@ -180,7 +180,10 @@ def claid_upload() -> dict[str, Any]:
 
 def claid_answers() -> dict[str, Any]:
     done = {"description": "Where the edited picture is", "content": {"application/json": {"schema": CLAID_RESULT}}}
-    return answers(done, CLAID_ERROR, (400, 401, 422))
+    described = answers(done, CLAID_ERROR, (400, 401, 422))
+    within = {"type": "object", "required": ["detail"], "properties": {"detail": CLAID_ERROR}}
+    described["responses"][429] |= {"content": {"application/json": {"schema": within}}}
+    return described
 
 
 def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
