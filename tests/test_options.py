@@ -161,14 +161,14 @@ def test_alignment(pixels):
 
 
 def test_a_subject_that_the_edge_cuts_stays_there(pixels):
-    cut = pixels({"outputSize": "100x400", "padding": "0.1"}, PHOTO[: HEIGHT * 2 // 3])
-    free = pixels({"outputSize": "100x400", "padding": "0.1", NO_SNAP: "false"}, PHOTO[: HEIGHT * 2 // 3])
-    assert seen(free)[2] < 360
-    assert (seen(cut)[2] == 400) == touches(pixels({}, PHOTO[: HEIGHT * 2 // 3]))
-
-
-def touches(picture):
-    return seen(picture)[2] == picture.shape[0]
+    cut = np.dstack([PHOTO, np.zeros((HEIGHT, WIDTH), np.uint8)])
+    cut[60:, 50:90, 3] = 255  # down to the lower edge
+    size = {"outputSize": "100x400", "padding": "0.1", "keepExistingAlphaChannel": "auto"}
+    near(seen(pixels(size, cut, "PNG"))[::2], (280, 400))
+    near(seen(pixels(size | {"margin": "10%"}, cut, "PNG"))[2], 360)  # a margin stays
+    free = size | {NO_SNAP: "false"}
+    near(seen(pixels(free, cut, "PNG"))[::2], (140, 260))
+    near(seen(pixels(size | {"verticalAlignment": "top"}, cut, "PNG"))[0], 40)
 
 
 def test_reference_box(pixels):
