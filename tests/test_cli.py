@@ -347,9 +347,9 @@ def ask(path: Path, text: str) -> Path:
 
 def test_edit_in_photorooms_words(tmp_path: Path, calls: list) -> None:
     source = make(tmp_path / "a.jpg")
-    fields = '{"background.blur.mode": "gaussian", "removeBackground": "false", "padding": "0.1"}'
+    fields = '{"background.blur.mode": "gaussian", "removeBackground": "false", "unheard.of": "0.1"}'
     result = run("edit", source, "--request", ask(tmp_path / "r.json", fields), "-o", tmp_path / "b.png")
-    assert (result.exit_code, result.output) == (0, "Not supported, and left out: padding\n")
+    assert (result.exit_code, result.output) == (0, "Not supported, and left out: unheard.of\n")
     assert image_io.decode(tmp_path / "b.png").icc is None
     assert calls[0] == ("init", {"device": "auto", "model": "general"})
     assert [name for name, _options in calls] == ["init", "edit"]
@@ -391,6 +391,9 @@ def test_edit_with_a_mask(tmp_path: Path, calls: list) -> None:
         ('{"operations": {"background": {"blur": 1}}}', (), "operations.background.blur: must be true, false"),
         ('{"background.blur.radius": 1}', (), "background.blur.radius: input should be less than or equal to 0.05"),
         ("{}", ("--dialect", "claid"), "operations: field required"),
+        ('{"background.imageUrl": "http://a/b"}', (), "is a URL, from which nothing is fetched here"),
+        ('{"format": "zip"}', ("--dialect", "removebg"), "is what the server answers"),
+        ('{"despill": "true"}', ("--dialect", "segment"), "despill: true is not offered"),
         ('{"segmentation.prompt": "rocket"}', (), "subject.prompt='rocket': this installation has no model"),
         ('{"export.format": "jpg"}', (), "names a PNG file, but JPEG is to be written"),
     ],

@@ -1,4 +1,4 @@
-"""What each request means: every example of the two vendors' pages, every default, every rule."""
+"""What each request means: every example of the vendors' pages, every default, every rule."""
 
 import json
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gpublur import dialects
-from gpublur.dialects import BadRequest, Declined, claid, photoroom
+from gpublur.dialects import BadRequest, Declined, claid, photoroom, segment
 from gpublur.errors import (
     ImageFileError,
     InvalidArgument,
@@ -14,11 +14,23 @@ from gpublur.errors import (
     NoSubject,
     PictureTooLarge,
     PromptUnsupported,
+    RemoteError,
 )
 from gpublur.types import BlurSpec, Edit, Resize, Subject
 
 FORM = Edit(remove=True, color="transparent", format="PNG", srgb=True, metadata=False)
 BLURRED = replace(FORM, remove=False, blur=BlurSpec("bokeh", 0.01))
+
+SNAPS = "ignorePaddingAndSnapOnCroppedSides"
+SNAP = (True, True)  # PhotoRoom's default: a subject that the picture's edge cuts stays at that edge
+ROOM = replace(FORM, clip=True, resize=Resize("100%", "100%", "canvas", snap=SNAP))
+
+
+def room(edit=ROOM, **changes):
+    return replace(edit, resize=replace(edit.resize, **changes))
+
+
+NONE, TENTH = (0, 0, 0, 0), ("10%",) * 4
 
 PHOTOROOM = [
     # The page's own example, and what it says of radius and mode.
@@ -39,7 +51,7 @@ PHOTOROOM = [
     ({"export.format": "avif", "export.quality": "50"}, replace(FORM, format="AVIF", jpeg_quality=50)),
     ({"outputSize": "originalImage"}, FORM),
     ({"outputSize": "croppedSubject"}, replace(FORM, clip=True)),
-    ({"outputSize": "200x400"}, replace(FORM, clip=True, resize=Resize(200, 400, "canvas"))),
+    ({"outputSize": "200x400"}, replace(FORM, clip=True, resize=Resize(200, 400, "canvas", snap=SNAP))),
     (
         {"outputSize": "200x400", "removeBackground": "false"},
         replace(FORM, remove=False, resize=Resize(200, 400, "canvas")),
@@ -47,6 +59,52 @@ PHOTOROOM = [
     ({"segmentation.prompt": "a red object"}, replace(FORM, subject=Subject(prompt="a red object"))),
     ({"segmentation.negativePrompt": "a cup"}, replace(FORM, subject=Subject(negative_prompt="a cup"))),
     ({"keepExistingAlphaChannel": "auto"}, replace(FORM, subject=Subject(use_alpha=True))),
+    # Where the subject stands.
+    *(({"padding": value}, room(padding=(NONE, TENTH))) for value in ("0.1", "10%", 0.1)),
+    ({"padding": "100px"}, room(padding=(NONE, (100,) * 4))),
+    ({"padding": "0.1", "paddingTop": "0.2", "paddingLeft": "0"}, room(padding=(NONE, ("20%", "10%", "10%", "0%")))),
+    ({"margin": "0.1"}, room(padding=(TENTH, NONE))),
+    ({"marginBottom": "5px", "padding": "10%"}, room(padding=((0, 0, 5, 0), TENTH))),
+    ({"scaling": "fit"}, ROOM),
+    ({"scaling": "fill"}, room(fit="crop")),
+    ({"horizontalAlignment": "left"}, room(align=(0.0, 0.5), snap=(False, True))),
+    ({"verticalAlignment": "bottom"}, room(align=(0.5, 1.0), snap=(True, False))),
+    ({"verticalAlignment": "center"}, room(snap=(True, False))),
+    ({"padding": "0.1", SNAPS: "false"}, room(padding=(NONE, TENTH), snap=(False, False))),
+    ({"padding": "0.1", SNAPS: "true"}, room(padding=(NONE, TENTH))),
+    (
+        {"padding": "0.1", "referenceBox": "originalImage"},
+        replace(room(padding=(NONE, TENTH), snap=(False, False)), clip=False),
+    ),
+    ({"padding": "0.1", "referenceBox": "subjectBox"}, room(padding=(NONE, TENTH))),
+    ({"referenceBox": "originalImage"}, FORM),
+    (
+        {"padding": "0.1", "removeBackground": "false"},
+        replace(room(padding=(NONE, TENTH), snap=(False, False)), clip=False, remove=False),
+    ),
+    ({"padding": "0.1", "outputSize": "20x40"}, room(width=20, height=40, padding=(NONE, TENTH))),
+    ({"padding": "0.1", "outputSize": "croppedSubject"}, room(width=None, height=None, padding=(NONE, TENTH))),
+    # How large it is at most, and what is written.
+    ({"maxWidth": "300"}, replace(FORM, resize=Resize(max_width=300))),
+    (
+        {"maxHeight": "300", "outputSize": "croppedSubject"},
+        replace(FORM, clip=True, resize=Resize(max_height=300)),
+    ),
+    ({"maxWidth": "300", "padding": "0.1"}, room(padding=(NONE, TENTH), max_width=300)),
+    ({"export.dpi": "300"}, replace(FORM, dpi=300)),
+    ({"preserveMetadata": "never"}, FORM),
+    ({"preserveMetadata": "xmp"}, replace(FORM, metadata="xmp")),
+    ({"background.imageFile": b"x"}, replace(FORM, background=b"x")),
+    ({"background.imageFile": b"x", "background.scaling": "fill"}, replace(FORM, background=b"x")),
+    (
+        {"background.imageFile": b"x", "background.scaling": "fit"},
+        replace(FORM, background=b"x", background_fit="canvas"),
+    ),
+    ({"segmentation.mode": "keepSalientObject"}, FORM),
+    (
+        {"segmentation.mode": "ignoreSalientObject", "segmentation.prompt": "cup"},
+        replace(FORM, subject=Subject(prompt="cup")),
+    ),
 ]
 
 
@@ -58,8 +116,30 @@ def test_photoroom(fields, edit):
 
 
 def test_photoroom_lists_what_it_does_not_know():
-    request = photoroom.read({"imageUrl": "http://a/b", "shadow.mode": "ai.soft", "padding": "0.1", "imageFile": "x"})
-    assert (request.url, request.unsupported) == ("http://a/b", ("padding", "shadow.mode"))
+    request = photoroom.read({"imageUrl": "http://a/b", "unheard.of": "1", "paddings": "0.1", "imageFile": "x"})
+    assert (request.url, request.unsupported) == ("http://a/b", ("paddings", "unheard.of"))
+
+
+def test_photoroom_says_where_the_background_is():
+    request = photoroom.read({"background.imageUrl": "http://a/b"})
+    assert (request.background_url, request.unsupported) == ("http://a/b", ())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("background.prompt", "background.negativePrompt", "background.expandPrompt", "background.seed"),
+        *("background.guidance.imageUrl", "beautify.mode", "describeAnyChange.mode", "editWithAI.prompt"),
+        *("expand.mode", "flatLay.mode", "ghostMannequin.mode", "imageFromPrompt.prompt", "layers", "lighting.mode"),
+        *("outline.color", "shadow.mode", "templateId", "textRemoval.mode", "uncrop.mode", "upscale.mode"),
+        *("virtualModel.mode", "colorSpace"),
+    ],
+)
+def test_photoroom_names_what_is_not_offered(name):
+    with pytest.raises(BadRequest) as caught:
+        photoroom.read({name: "ai.auto"})
+    refusal = photoroom.refusal(caught.value)
+    assert (refusal.status, refusal.body["error"]["message"]) == (400, f"{name}: is not offered here")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +160,23 @@ def test_photoroom_lists_what_it_does_not_know():
         ({"outputSize": "200x99999"}, {"outputSize": "from 1 to 20000"}),
         ({"keepExistingAlphaChannel": "yes"}, {"keepExistingAlphaChannel": "'never' or 'auto'"}),
         ({"segmentation.prompt": ""}, {"segmentation.prompt": "at least 1 character"}),
+        *(
+            ({name: value}, {name: words})
+            for name in ("padding", "paddingTop", "margin", "marginLeft")
+            for value, words in (("0.5", "from 0 to 0.49"), ("50%", "up to 49%"), ("wide", "pixels such as 100px"))
+        ),
+        ({"scaling": "stretch"}, {"scaling": "'fit' or 'fill'"}),
+        ({"horizontalAlignment": "top"}, {"horizontalAlignment": "'left', 'center' or 'right'"}),
+        ({"verticalAlignment": "left"}, {"verticalAlignment": "'top', 'center' or 'bottom'"}),
+        ({"referenceBox": "box"}, {"referenceBox": "'subjectBox' or 'originalImage'"}),
+        ({SNAPS: "1"}, {SNAPS: "must be boolean"}),
+        ({"maxWidth": "0"}, {"maxWidth": "not '0'"}),
+        ({"maxHeight": "x"}, {"maxHeight": "not 'x'"}),
+        ({"export.dpi": "71"}, {"export.dpi": "not '71'"}),
+        ({"export.dpi": "1201"}, {"export.dpi": "not '1201'"}),
+        ({"background.scaling": "wide"}, {"background.scaling": "'fit' or 'fill'"}),
+        ({"segmentation.mode": "all"}, {"segmentation.mode": "'keepSalientObject'"}),
+        ({"preserveMetadata": "exifSubset"}, {"preserveMetadata": "'never' or 'xmp'"}),
         ({"removeBackground": "x", "export.format": "y"}, {"removeBackground": "boolean", "export.format": "'png'"}),
     ],
 )
@@ -104,6 +201,82 @@ def test_photoroom_blur_needs_the_background(fields):
 def test_photoroom_radius_needs_a_mode():
     with pytest.raises(BadRequest, match=r"background\.blur\.radius needs background\.blur\.mode"):
         photoroom.read({"background.blur.radius": "0.02", "removeBackground": "false"})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"removeBackground": "false", "referenceBox": "subjectBox"}, "referenceBox needs removeBackground"),
+        ({"removeBackground": "false", SNAPS: "true"}, f"{SNAPS} needs removeBackground"),
+        ({"removeBackground": "false", "background.imageUrl": "u"}, "background.imageUrl needs removeBackground"),
+        ({"background.imageFile": b"x", "background.imageUrl": "u"}, "exclude each other"),
+        ({"background.scaling": "fit"}, "background.scaling needs background.imageFile"),
+        ({"maxWidth": "30", "outputSize": "20x40"}, "maxWidth and maxHeight need outputSize"),
+        ({"segmentation.mode": "ignoreSalientObject"}, "needs segmentation.prompt"),
+        ({"segmentation.mode": "keepSalientObject", "segmentation.prompt": "cup"}, "is not offered with"),
+    ],
+)
+def test_photoroom_fields_that_do_not_fit_together(fields, words):
+    with pytest.raises(BadRequest, match=words):
+        photoroom.read(fields)
+
+
+CUTOUT = replace(FORM, color=None, on_no_subject="error", resize=Resize(max_pixels=36_000_000))
+
+SEGMENT = [
+    ({}, CUTOUT),
+    ({"format": "jpg"}, replace(CUTOUT, format="JPEG")),
+    ({"format": "webp"}, replace(CUTOUT, format="WEBP")),
+    ({"channels": "alpha"}, replace(CUTOUT, matte=True)),
+    ({"bg_color": "#FF00FF"}, replace(CUTOUT, color="#FF00FF")),
+    ({"bg_color": "red"}, replace(CUTOUT, color="red")),
+    ({"size": "preview"}, replace(CUTOUT, resize=Resize(max_pixels=250_000))),
+    ({"size": "medium"}, replace(CUTOUT, resize=Resize(max_pixels=1_500_000))),
+    ({"size": "hd", "crop": "false", "despill": "false"}, replace(CUTOUT, resize=Resize(max_pixels=4_000_000))),
+    ({"size": "full", "crop": "true"}, replace(CUTOUT, clip=True)),
+]
+
+
+@pytest.mark.parametrize(("fields", "edit"), SEGMENT)
+def test_segment(fields, edit):
+    assert dialects.read(fields, "segment").edit == edit
+    assert edit.checked()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"format": "avif"}, "format: .*'png'"),
+        ({"channels": "rgb"}, "channels: .*'rgba'"),
+        ({"bg_color": "redd"}, "bg_color: .*such as red"),
+        ({"size": "4k"}, "size: .*'preview'"),
+        ({"crop": "1"}, "crop: must be boolean"),
+        ({"despill": "true"}, "despill: true is not offered"),
+        ({"channels": "alpha", "bg_color": "red"}, "channels=alpha excludes bg_color"),
+        ({"padding": "0.1"}, "padding: .*not permitted"),
+    ],
+)
+def test_segment_refuses(fields, words):
+    with pytest.raises(BadRequest, match=words) as caught:
+        segment.read(fields)
+    refusal = segment.refusal(caught.value)
+    assert refusal.body == {"detail": str(caught.value), "status_code": 400, "type": "invalid_parameters"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (NoSubject("no subject was found"), 400, "no_subject"),
+        (ImageFileError("picture: is empty"), 400, "invalid_image"),
+        (Declined(401, "no key"), 403, "authentication"),
+        (Declined(429, "the queue is full"), 429, "rate_limit"),
+        (KeyError("secret"), 500, "internal_error"),
+    ],
+)
+def test_segments_other_errors(error, status, kind):
+    refusal = segment.refusal(error)
+    assert (refusal.status, refusal.body["status_code"], refusal.body["type"]) == (status, status, kind)
+    assert "secret" not in str(refusal.body)
 
 
 ANY = Edit(srgb=True, metadata=False)
@@ -269,6 +442,8 @@ def refused(body, field, words):
         (NoSubject("no subject was found"), 400, (422, "9000", "operations.background.remove")),
         (ImageFileError("picture: is empty"), 400, (422, "9000", "file")),
         (PictureTooLarge("picture: is 9 x 9 pixels"), 413, (413, "9001", "file")),
+        (RemoteError("is not among the hosts"), 400, (400, "400", "input")),
+        (Declined(400, "body: is not JSON"), 400, (400, "400", None)),
         (ModelUnavailable("weights are missing"), 503, (503, "503", None)),
         (Declined(401, "no key"), 403, (401, "111", None)),
         (Declined(429, "the queue is full"), 429, (429, "2001", None)),
@@ -280,8 +455,10 @@ def test_other_errors(error, photoroom_says, claid_says):
     assert (answer.status, list(answer.body), list(answer.body["error"])) == (photoroom_says, ["error"], ["message"])
     answer = claid.refusal(error, claid.read({"operations": {"background": {"remove": True}}}))
     status, code, field = claid_says
-    assert (answer.status, answer.body["error_code"]) == (status, code)
-    assert list(answer.body["error_details"]) == ([field] if field else [])
+    body = answer.body["detail"] if status == 429 else answer.body
+    assert (answer.status, body["error_code"]) == (status, code)
+    assert body["error_type"] == {401: "auth", 422: "validation"}.get(status, "general")
+    assert list(body["error_details"]) == ([field] if field else [])
     assert "secret" not in str(answer.body)
     assert "picture: " not in str(answer.body)
 

@@ -47,6 +47,20 @@ def test_paint(value, rgba):
         ({"resize": Resize(0)}, "resize.width=0 is not a whole number of pixels above 0, a percentage or 'auto'"),
         ({"resize": Resize(3, "0%")}, "resize.height='0%' is not"),
         ({"resize": Resize(3, fit="fill")}, "resize.fit='fill' is not one of 'crop', 'bounds', 'cover', 'canvas'"),
+        ({"resize": Resize(margin=(1, 2))}, r"resize.margin=\(1, 2\) is not a tuple of four lengths"),
+        ({"resize": Resize(9, 9, padding=((0, 0, 0, -1),))}, r"resize.padding\[0\]\[3\]=-1 is not a whole number"),
+        ({"resize": Resize(9, 9, "bounds", scale="50%")}, "resize.padding and resize.scale need both sides"),
+        ({"resize": Resize(9, "auto", padding=((1, 1, 1, 1),))}, "resize.padding and resize.scale need both sides"),
+        ({"resize": Resize(9, align=(0, 2))}, r"resize.align\[1\]=2 is not a number in \[0, 1\]"),
+        ({"resize": Resize(max_width=0)}, "resize.max_width=0 is not"),
+        ({"resize": Resize(fit="canvas")}, "give at least one of them"),
+        ({"subject": Subject(region=(0, 0, 1))}, "subject.region=.* is not a tuple of four lengths"),
+        ({"subject": Subject(region=(0, 0, 1, 1), use_alpha=True)}, "exclude each other"),
+        ({"matte": True}, "matte=True needs remove=True"),
+        ({"matte": True, "remove": True, "color": "red"}, "matte=True excludes color and background"),
+        ({"background_fit": "fill"}, "background_fit='fill' is not one of 'crop', 'canvas'"),
+        ({"metadata": "exif"}, "metadata='exif' is not True or False"),
+        ({"dpi": 0}, "dpi=0 is not"),
         ({"jpeg_quality": 101}, r"jpeg_quality=101 is not a number in \[1, 100\]"),
         ({"srgb": None}, "srgb=None is not True or False"),
     ],
@@ -81,7 +95,7 @@ def test_a_checked_edit_is_filled_in():
     ],
 )
 def test_frame(resize, drawn, canvas):
-    assert geometry.frame((100, 200), (400, 600), resize) == (drawn, canvas)
+    assert geometry.frame((100, 200), (400, 600), resize)[:2] == (drawn, canvas)
 
 
 @pytest.mark.parametrize("fit", ["crop", "canvas"])
@@ -148,3 +162,52 @@ def test_put_fills_with_the_colour(channels):
     assert (out[1:3, :, :3] == 9).all()
     assert geometry.put(pixels, (4, 2), None)[3, 0].tolist() == [0, 0, 0, 0]
     assert geometry.put(pixels, (1, 2), None).shape == (1, 2, channels)
+
+
+@pytest.mark.parametrize(
+    ("resize", "drawn", "canvas", "corner"),  # of a region of 100 x 200 at (300, 40) in a picture of 400 x 600
+    [
+        (Resize(margin=(10, "50%", 20, 0)), (100, 200), (130, 300), (10, 0)),
+        (Resize(400, 400, "canvas", padding=((10, 10, 10, 10), ("10%", 0, 0, 0))), (190, 380), (400, 400), (124, 10)),
+        (Resize("100%", "100%", "canvas", scale="original", align=(0, 1)), (100, 200), (400, 600), (300, 0)),
+        (Resize("100%", "100%", "canvas", scale="original", align="keep"), (100, 200), (400, 600), (300, 40)),
+        (Resize("100%", "100%", "canvas", scale="50%"), (150, 300), (400, 600), (125, 150)),
+        (Resize(200, 400, "canvas", snap=(True, True)), (100, 200), (400, 200), (300, 0)),  # cut below
+        (Resize(None, None, "canvas", padding=((0, 50, 0, 50),)), (50, 100), (100, 200), (25, 50)),
+        (Resize(max_width=100), (50, 100), (50, 100), (0, 0)),
+        (Resize(max_pixels=5000), (50, 100), (50, 100), (0, 0)),
+        (Resize(400, 400, "canvas", max_height=200), (100, 200), (200, 200), (50, 0)),
+    ],
+)
+def test_where_a_region_is_put(resize, drawn, canvas, corner):
+    assert resize.checked()
+    frame = geometry.frame((100, 200), (400, 600), resize, (300, 40))
+    assert (frame.drawn, frame.canvas, frame.place.corner) == (drawn, canvas, corner)
+    picture = geometry.put(np.ones((*frame.drawn, 3), np.uint8), frame.canvas, None, frame.place)
+    assert picture.shape[:2] == canvas
+
+
+def test_padding_is_spared_where_the_edge_cuts():
+    resize = Resize(400, 400, "canvas", padding=((10, 10, 10, 10), (50, 50, 50, 50)), snap=(True, True))
+    frame = geometry.frame((100, 200), (400, 600), resize, (300, 40))
+    assert frame.place.area == (slice(60, 390), slice(60, 340))  # the margin stays
+    assert frame.place.corner[0] + frame.drawn[0] == 390
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_picture_behind_is_as_a_colour_behind(dtype):
+    pixels = color.from_unit(np.random.default_rng(0).random((6, 7, 4)), np.dtype(dtype))
+    pixels[0, :, 3] = 0
+    for rgba in ((9, 80, 200, 255), (9, 80, 200, 70)):
+        ground = np.broadcast_to(np.array(rgba, np.uint8), (3, 3, 4))
+        behind = geometry.picture_behind(pixels, geometry.backdrop(ground, "crop", (6, 7), dtype))
+        expected = geometry.paint_behind(pixels, rgba)
+        assert behind.shape == expected.shape
+        top = color.max_value(dtype)
+        np.testing.assert_allclose(behind / top, expected / top, atol=1.01 / top if top > 1 else 1e-5)
+
+
+def test_a_background_is_one_picture():
+    for bad, words in [(b"x", "background: is not a picture"), (np.zeros((2, 3, 3, 3)), "holds 2 pictures")]:
+        with pytest.raises(InvalidArgument, match=words):
+            geometry.backdrop(bad, "crop", (4, 4), np.uint8)

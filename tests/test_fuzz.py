@@ -18,7 +18,7 @@ from serving import PIXELS, PNG, encoded, open_settings, opened, running
 from starlette.testclient import TestClient
 
 from gpublur import image_io
-from gpublur.dialects import BadRequest, claid, photoroom
+from gpublur.dialects import BadRequest, claid, photoroom, removebg, segment
 from gpublur.errors import ImageFileError, PictureTooLarge
 from gpublur.server import create_app
 from gpublur.types import Edit
@@ -37,10 +37,14 @@ WORDS = st.sampled_from(
     [
         *("true", "false", "bokeh", "gaussian", "0.01", "0.05", "1e-9", "nan", "-1", "red", "FF0000EE", "#abc"),
         *("transparent", "png", "jpg", "avif", "80", "originalImage", "croppedSubject", "1x1", "3x500", "99999x99999"),
-        *("auto", "never"),
+        *("auto", "never", "0.2", "30%", "5px", "fill", "fit", "left", "bottom", "center", "originalImage", "300"),
+        *("preview", "full", "car", "zip", "alpha", "10% 0 90% 100%", "0 0 9px 9px", "50%", "20% 80%", "true"),
     ]
 )
 FIELDS = st.dictionaries(st.sampled_from(sorted(photoroom.KNOWN)) | TEXT, WORDS | TEXT, max_size=6)
+
+REMOVEBG = st.dictionaries(st.sampled_from(sorted(removebg.Fields.model_fields)) | TEXT, WORDS | TEXT, max_size=6)
+SEGMENT = st.dictionaries(st.sampled_from(sorted(segment.Fields.model_fields)) | TEXT, WORDS | TEXT, max_size=4)
 
 JSON = st.recursive(
     st.none()
@@ -88,6 +92,14 @@ def fair(answer):
         assert set(body) == {"error"}
         assert isinstance(body["error"]["message"], str)
         assert body["error"]["message"]
+    elif "/v1.0/" in str(answer.request.url):
+        assert answer.status_code in (400, 404, 405)
+        assert set(body) == {"errors"}
+        assert all(set(error) == {"title", "code", "detail"} and error["title"] for error in body["errors"])
+        assert body["errors"]
+    elif "/segment" in str(answer.request.url):
+        assert answer.status_code in (400, 404, 405)
+        assert set(body) == {"detail", "status_code", "type"}
     else:
         assert answer.status_code in (400, 404, 405, 413, 415, 422)
         assert set(body) == {"error_code", "error_type", "error_message", "error_details"}
@@ -98,6 +110,16 @@ def fair(answer):
 @given(FIELDS)
 def test_photoroom_reads_or_refuses(fields):
     read_or_refused(photoroom, fields, 400)
+
+
+@given(REMOVEBG)
+def test_removebg_reads_or_refuses(fields):
+    read_or_refused(removebg, fields, 400)
+
+
+@given(SEGMENT)
+def test_segment_reads_or_refuses(fields):
+    read_or_refused(segment, fields, 400)
 
 
 @given(BODY)
@@ -125,6 +147,21 @@ def test_photoroom_over_http(client, fields):
         assert opened(answer.content).size
 
 
+@given(REMOVEBG)
+def test_removebg_over_http(client, fields):
+    answer = client.post("/v1.0/removebg", files={"image_file": PNG}, data=fields)
+    if fair(answer) and answer.headers["content-type"] != "application/zip":
+        size = int(answer.headers["x-width"]), int(answer.headers["x-height"])
+        assert opened(answer.content).size == size
+
+
+@given(SEGMENT)
+def test_segment_over_http(client, fields):
+    answer = client.post("/v1/segment", files={"image_file": PNG}, data=fields)
+    if fair(answer):
+        assert opened(answer.content).size
+
+
 @given(BODY)
 def test_claid_over_http(client, body):
     answer = client.post("/v1/image/edit/upload", files={"file": PNG}, data={"data": json.dumps(body)})
@@ -134,14 +171,16 @@ def test_claid_over_http(client, body):
         assert result.size == (output["width"], output["height"])
 
 
-PATHS = st.sampled_from(["/v2/edit", "/v1/image/edit", "/v1/image/edit/upload", "/v1/x", "/v2/"])
+PATHS = st.sampled_from(
+    ["/v2/edit", "/v1/image/edit", "/v1/image/edit/upload", "/v1.0/removebg", "/v1/segment", "/v1/x", "/v2/", "/v1.0/"]
+)
 KINDS = st.sampled_from(
     ["multipart/form-data; boundary=b", "application/x-www-form-urlencoded", "application/json", "x"]
 )
 PART = b'--b\r\ncontent-disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
 PARTS = st.builds(
     lambda name, file, data: PART % (name, b'; filename="f"' if file else b"", data),
-    st.sampled_from([b"imageFile", b"file", b"data", b"removeBackground", b""]) | st.binary(max_size=5),
+    st.sampled_from([b"imageFile", b"image_file", b"file", b"data", b"removeBackground", b""]) | st.binary(max_size=5),
     st.booleans(),
     st.sampled_from([PNG, b"{}", b'{"operations": {}}']) | st.binary(max_size=30),
 )
@@ -229,6 +268,11 @@ ROUTES = [
     ("/v2/edit", "GET"),
     ("/v1/image/edit", "POST"),
     ("/v1/image/edit/upload", "POST"),
+    ("/v1/segment", "POST"),
+    ("/v1.0/removebg", "POST"),
+    ("/v1/account", "GET"),
+    ("/v2/account", "GET"),
+    ("/v1.0/account", "GET"),
     ("/results/{name}", "GET"),
     ("/healthz", "GET"),
 ]
@@ -244,8 +288,8 @@ def test_openapi_has_these_routes(described):
     assert sorted((r.ok().path, r.ok().method.upper()) for r in described.get_all_operations()) == sorted(ROUTES)
 
 
-BOTH = [(*route, mode) for route in ROUTES[:4] for mode in GenerationMode]
-WELL = [(*route, GenerationMode.POSITIVE) for route in ROUTES[4:]]  # nothing there can be asked wrongly
+BOTH = [(*route, mode) for route in ROUTES[:6] for mode in GenerationMode]
+WELL = [(*route, GenerationMode.POSITIVE) for route in ROUTES[6:]]  # nothing there can be asked wrongly
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), [*BOTH, *WELL])

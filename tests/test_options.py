@@ -1,10 +1,10 @@
-"""Each option of both dialects: two requests whose pictures differ as the option's words say."""
+"""Each option of PhotoRoom's and Claid's dialects: two requests whose pictures differ as the option's words say."""
 
 import numpy as np
 import pytest
 from conftest import find_ellipse, matte, scene
 
-from gpublur import dialects, edits, image_io
+from gpublur import dialects, edits, geometry, image_io
 from gpublur.api import Editor
 from gpublur.image_io import Photo
 
@@ -112,6 +112,104 @@ def test_output_size(pixels):
     whole = pixels(PLAIN | {"outputSize": "160x200", "background.color": "red"})
     assert (whole[:40] == (255, 0, 0)).all()
     np.testing.assert_array_equal(whole[40:160], PHOTO)
+
+
+def seen(picture):
+    """The top, left, bottom and right of what is not transparent."""
+    rows, columns = geometry.bounds(picture[..., 3].astype(np.float32) / 255)
+    return rows.start, columns.start, rows.stop, columns.stop
+
+
+def near(found, expected, by=2):
+    np.testing.assert_allclose(found, expected, atol=by)
+
+
+def test_padding_and_margin(pixels):
+    size = {"outputSize": "200x100", NO_SNAP: "false"}
+    top, left, bottom, right = seen(pixels(size))  # upright: the height limits it
+    near((top, bottom), (0, 100))
+    near(left, 200 - right)
+    near(seen(pixels(size | {"padding": "0.2"}))[::2], (20, 80))
+    near(seen(pixels(size | {"padding": "10%", "paddingTop": "30px"}))[::2], (30, 90))
+    near(seen(pixels(size | {"margin": "0.1", "padding": "0.1"}))[::2], (18, 82))  # 10 % of what the margin leaves
+    near(seen(pixels(size | {"marginLeft": "0.4", "horizontalAlignment": "left"}))[1], 80)
+    whole = pixels(PLAIN | {"padding": "25%", "background.color": "red"})
+    assert (whole[:30] == (255, 0, 0)).all()
+    assert not (whole[HEIGHT // 2, WIDTH // 2] == (255, 0, 0)).all()
+
+
+NO_SNAP = "ignorePaddingAndSnapOnCroppedSides"
+
+
+def test_scaling(pixels):
+    size = {"outputSize": "200x100", NO_SNAP: "false"}
+    near(seen(pixels(size | {"scaling": "fit"})), seen(pixels(size)))
+    filled = pixels(size | {"scaling": "fill"})
+    assert (filled[50, :, 3] > 128).mean() > 0.9
+    near(seen(pixels(size | {"scaling": "fill", "padding": "0.2"})), (20, 40, 80, 160))
+
+
+def test_alignment(pixels):
+    size = {"outputSize": "300x100"}
+    width = seen(pixels(size))[3] - seen(pixels(size))[1]
+    for word, left in [("left", 0), ("center", (300 - width) / 2), ("right", 300 - width)]:
+        near(seen(pixels(size | {"horizontalAlignment": word}))[1], left)
+    size = {"outputSize": "100x400", NO_SNAP: "false"}
+    height = seen(pixels(size))[2] - seen(pixels(size))[0]
+    for word, top in [("top", 0), ("center", (400 - height) / 2), ("bottom", 400 - height)]:
+        near(seen(pixels(size | {"verticalAlignment": word}))[0], top)
+
+
+def test_a_subject_that_the_edge_cuts_stays_there(pixels):
+    cut = np.dstack([PHOTO, np.zeros((HEIGHT, WIDTH), np.uint8)])
+    cut[60:, 50:90, 3] = 255  # down to the lower edge
+    size = {"outputSize": "100x400", "padding": "0.1", "keepExistingAlphaChannel": "auto"}
+    near(seen(pixels(size, cut, "PNG"))[::2], (280, 400))
+    near(seen(pixels(size | {"margin": "10%"}, cut, "PNG"))[2], 360)  # a margin stays
+    free = size | {NO_SNAP: "false"}
+    near(seen(pixels(free, cut, "PNG"))[::2], (140, 260))
+    near(seen(pixels(size | {"verticalAlignment": "top"}, cut, "PNG"))[0], 40)
+
+
+def test_reference_box(pixels):
+    whole = pixels({"padding": "25%", "referenceBox": "originalImage"})
+    near(seen(whole), np.add(np.divide(seen(pixels({})), 2), (HEIGHT / 4, WIDTH / 4) * 2))
+    assert seen(pixels({"padding": "25%"})) != seen(whole)
+    assert seen(pixels({"padding": "25%", "referenceBox": "subjectBox"})) == seen(pixels({"padding": "25%"}))
+
+
+def test_most_width_and_height(pixels):
+    assert pixels({"maxWidth": "80"}).shape[:2] == (HEIGHT // 2, WIDTH // 2)
+    assert pixels(PLAIN | {"maxHeight": "30"}).shape[:2] == (30, 40)
+    assert pixels({"maxWidth": "999", "maxHeight": "999"}).shape[:2] == (HEIGHT, WIDTH)
+    assert pixels({"outputSize": "croppedSubject", "maxHeight": "20"}).shape[0] == 20
+
+
+def test_background_picture(pixels):
+    ground = np.zeros((20, 20, 3), np.uint8)
+    ground[:10] = 255, 0, 0
+    request = {"background.imageFile": image_io.encode(Photo(ground))}
+    filled = pixels(request)
+    assert filled.shape == (HEIGHT, WIDTH, 3)
+    assert filled[0, 0].tolist() == [255, 0, 0]
+    assert filled[-1, -1].tolist() == [0, 0, 0]
+    fitted = pixels(request | {"background.scaling": "fit"})
+    assert fitted[0, 0].tolist() == [0, 0, 0, 0]  # it is a square, the picture wide
+    assert fitted[0, WIDTH // 2].tolist() == [255, 0, 0, 255]
+    assert pixels(request | {"background.scaling": "fit", "background.color": "lime"})[0, 0].tolist() == [0, 255, 0]
+
+
+def test_density(result):
+    assert image_io.decode(result({"export.dpi": "300"})).dpi == pytest.approx((300, 300), abs=0.1)
+
+
+def test_preserved_metadata(torch):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    photo = Photo(PHOTO, "PNG", xmp=xmp, comment=b"where I live")
+    for preserve, kept in [("never", None), ("xmp", xmp)]:
+        edit = edits.check(dialects.read(PLAIN | {"preserveMetadata": preserve}).edit)
+        written = image_io.decode(edits.write(Editor("cpu").edit_photo(edits.prepare(photo, edit), edit), edit))
+        assert (written.xmp, written.comment) == (kept, None)
 
 
 def test_existing_alpha(pixels):

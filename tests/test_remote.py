@@ -11,9 +11,8 @@ from conftest import PATIENCE
 from serving import PNG, open_settings
 from starlette.testclient import TestClient
 
-from gpublur.errors import InvalidArgument
+from gpublur.errors import InvalidArgument, RemoteError
 from gpublur.server import create_app, remote
-from gpublur.server.remote import RemoteError
 
 NOT_PUBLIC = """
 127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 255.255.255.255 192.0.2.1
@@ -196,6 +195,6 @@ def test_both_dialects_fetch(monkeypatch, host):
         body = {"input": f"{url}/photo", "operations": {"background": {"blur": True}}}
         assert client.post("/v1/image/edit", json=body).status_code == 200
         answer = client.post("/v1/image/edit", json=body | {"input": f"{url}/missing"})
-        assert (answer.status_code, list(answer.json()["error_details"])) == (422, ["input"])
+        assert (answer.status_code, list(answer.json()["error_details"])) == (400, ["input"])
         answer = client.get("/v2/edit", params={"imageUrl": f"{url}/missing"})
         assert answer.json() == {"error": {"message": "imageUrl: the host answered with status 404"}}

@@ -121,3 +121,20 @@ def side(name: str, value: Any) -> int | float | None:
     if isinstance(value, Integral) and not isinstance(value, bool) and int(value) > 0:
         return int(value)
     raise InvalidArgument(f"{name}={value!r} is not a whole number of pixels above 0, a percentage or 'auto'")
+
+
+def length(name: str, value: Any) -> int | float:
+    """Return pixels, 0 or more, as an int, a percentage as a float fraction."""
+    percent = PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if percent:
+        return float(percent[1]) / 100
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0:
+        return int(value)
+    raise InvalidArgument(f"{name}={value!r} is not a whole number of pixels, 0 or more, or a percentage such as '10%'")
+
+
+def lengths(name: str, value: Any) -> tuple[int | float, ...]:
+    """Return four lengths as `length` does, each by the name of its place."""
+    if not isinstance(value, tuple) or len(value) != 4:
+        raise InvalidArgument(f"{name}={value!r} is not a tuple of four lengths")
+    return tuple(length(f"{name}[{i}]", each) for i, each in enumerate(value))

@@ -121,11 +121,15 @@ def mask(**given: Any) -> None:
 @options.pictures
 @options.masks
 @click.option(
-    "--request", type=options.FILE, required=True, help="JSON: Claid's body, or PhotoRoom's fields by dotted name."
+    "--request", type=options.FILE, required=True, help="JSON: Claid's body, or the fields of the others by name."
 )
-@click.option("--dialect", type=click.Choice(["photoroom", "claid"]), help="Of the request; recognised by default.")
+@click.option(
+    "--dialect",
+    type=click.Choice(["photoroom", "claid", "removebg", "segment"]),
+    help="Of the request; by default Claid's where there are operations, else PhotoRoom's.",
+)
 def edit(request: Path, dialect: str | None, **given: Any) -> None:
-    """Apply a PhotoRoom or Claid request to images.
+    """Apply a PhotoRoom, Claid or remove.bg request to images.
 
     INPUTS are files, or directories, which are searched for images. A URL in the request is not looked at. EXIF is
     left out and colours become sRGB, as those APIs answer.
@@ -133,6 +137,10 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
     from . import dialects, edits
 
     asked = dialects.read(_json(request), dialect)
+    if asked.background_url is not None:
+        raise InvalidArgument(f"background {asked.background_url!r:.80} is a URL, from which nothing is fetched here")
+    if asked.edit.format == edits.ARCHIVE:
+        raise InvalidArgument("format='zip' is what the server answers: choose png, jpg or webp")
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
     run = Run(**given, jpeg_quality=edits.jpeg_quality(asked.edit), format=asked.edit.format)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
+from zipfile import ZipFile, ZipInfo
 
+import numpy as np
 from numpy.typing import NDArray
 
 from . import geometry, image_io, segmentation
 from .checks import Paint
+from .color import max_value
 from .errors import InvalidArgument
 from .image_io import Photo
 from .types import Edit
 
 WHITE: Paint = (255, 255, 255, 255)
+ARCHIVE = "ZIP"  # the format of colours and opacity in two files
 
 
 def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
@@ -32,7 +37,7 @@ def check(edit: Edit, model: Any = "general", text_model: Any = None) -> Edit:
         Whatever else is wrong.
     """
     edit = edit.checked()
-    if edit.format is not None:
+    if edit.format is not None and edit.format != ARCHIVE:
         edit = replace(edit, format=image_io.written(edit.format, alpha=False))
     model = model_for(edit, model)
     for name in ("prompt", "negative_prompt"):
@@ -54,8 +59,12 @@ def prepare(photo: Photo, edit: Edit) -> Photo:
     """Return a decoded photo in the colours, and meant for the format, that the edit asks for."""
     if edit.srgb:
         photo = image_io.to_srgb(photo)
-    photo = photo if edit.metadata else photo.without_metadata()
-    return replace(photo, format=edit.format or image_io.fitting(photo.format, alpha=False))
+    if edit.metadata is not True:
+        photo = replace(photo.without_metadata(), xmp=photo.xmp if edit.metadata == "xmp" else None)
+    if edit.dpi is not None:
+        photo = replace(photo, dpi=(edit.dpi, edit.dpi))
+    format = "PNG" if edit.format == ARCHIVE else edit.format
+    return replace(photo, format=format or image_io.fitting(photo.format, alpha=False))
 
 
 def over_white(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -65,9 +74,27 @@ def over_white(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def write(photo: Photo, edit: Edit) -> bytes:
     """Encode an edited photo."""
+    if edit.format == ARCHIVE:
+        return archive(photo, edit)
     return image_io.encode(photo, jpeg_quality=jpeg_quality(edit))
 
 
 def jpeg_quality(edit: Edit) -> int:
     """Return the quality that an edit asks for, or the default."""
     return image_io.JPEG_QUALITY if edit.jpeg_quality is None else edit.jpeg_quality
+
+
+def archive(photo: Photo, edit: Edit) -> bytes:
+    """Encode an edited photo as an archive of its colours, color.jpg, and its opacity, alpha.png."""
+    pixels = photo.pixels
+    opacity = pixels[..., 3] if photo.alpha else np.full(pixels.shape[:2], max_value(pixels.dtype), pixels.dtype)
+    colours = pixels[..., :3] if pixels.ndim == 3 else pixels
+    files = {
+        "color.jpg": replace(photo, pixels=np.ascontiguousarray(colours), format="JPEG"),
+        "alpha.png": Photo(np.ascontiguousarray(opacity), dpi=photo.dpi),
+    }
+    data = io.BytesIO()
+    with ZipFile(data, "w") as out:  # stored: both are compressed
+        for name, one in files.items():
+            out.writestr(ZipInfo(name), image_io.encode(one, jpeg_quality=jpeg_quality(edit)))
+    return data.getvalue()

@@ -15,6 +15,10 @@ class ImageFileError(GpuBlurError, OSError):
     """A file cannot be read as a picture, or cannot be written."""
 
 
+class RemoteError(ImageFileError):
+    """A picture cannot, or may not, be fetched from where a request says that it is."""
+
+
 class PictureTooLarge(ImageFileError):
     """A picture has, or would get, more pixels than are allowed."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,7 +20,6 @@ from . import geometry, image_io, optics
 from .arrays import Picture
 from .backends import Device
 from .backends.base import Array, Backend, Matte, Source
-from .checks import Paint
 from .color import decode, max_value
 from .errors import ResultTooLarge
 from .geometry import Frame
@@ -174,7 +174,8 @@ def apply_edit(
     backend = device.backend
     with on_device(device, picture) as here:
         mask = whole_mask(backend, here, edit, segmenter, given, details)
-        region, frame = placed(here.size, edit, mask, max_pixels)
+        subject = subject_of(edit, mask)
+        region, frame = placed(here.size, edit, subject, max_pixels)
         cut_out_before = given is None and segmenter is None  # its own transparency is the matte
         if mask is not None and edit.remove and not cut_out_before:
             done = here.like(remove(backend, here, mask, opaque_color(edit)))
@@ -188,10 +189,11 @@ def apply_edit(
         else:
             done = here.copy()
         done = done.cropped(*region)
-        info = mask.infos[0] if mask is not None and mask.infos else None
-        if frame == Frame(done.size, done.size) and (edit.color is None or done.channels < 4):
+        info = told(mask, subject)
+        behind = edit.color is not None or edit.background is not None
+        if frame == Frame.whole(done.size) and not edit.matte and (not behind or done.channels < 4):
             return done.moved(picture.memory).released(), info
-        return finish(done, frame, edit.color, picture.memory), info
+        return finish(done, frame, edit, picture.memory), info
 
 
 def needs_model(picture: Picture, edit: Edit) -> bool:
@@ -220,27 +222,59 @@ def whole_mask(
         return Mask(picture.memory.cast(picture.alpha(), "float32") / max_value(picture.dtype))
     subject, asked = edit.subject, details and given is None
     query = SubjectQuery(subject.prompt, subject.negative_prompt, edit.on_no_subject, details=asked)
-    mask = find_mask(backend, picture, query, segmenter, given)
-    return Mask(segment(backend, picture, mask), infos=mask.infos)
+    if subject.region is None:
+        mask = find_mask(backend, picture, query, segmenter, given)
+        return Mask(segment(backend, picture, mask), infos=mask.infos)
+    rows, columns = geometry.window(subject.region, picture.size)
+    part = picture if given is not None else picture.cropped(rows, columns)  # a model is to look nowhere else
+    mask = find_mask(backend, part, query, segmenter, given)
+    found = segment(backend, part, mask)
+    values = picture.memory.empty(picture.size, np.float32)
+    values[:] = 0
+    values[rows, columns] = found if given is None else found[rows, columns]
+    return Mask(values, infos=mask.infos)
 
 
-def placed(size: tuple[int, int], edit: Edit, mask: Mask | None, max_pixels: int) -> tuple[tuple[slice, slice], Frame]:
-    """Return the region of a picture (height, width) that an edit keeps, and how that is drawn.
+def subject_of(edit: Edit, mask: Mask | None) -> tuple[slice, slice] | None:
+    """Return the rows and columns that the subject of an edit takes, where the edit needs to know.
 
     Raises
     ------
     NoSubject
         Nothing would be left.
+    """
+    return geometry.bounds(mask.values) if mask is not None and (edit.remove or edit.clip) else None
+
+
+def told(mask: Mask | None, subject: tuple[slice, slice] | None) -> MaskInfo | None:
+    """Return what is told of a mask, and where the subject is."""
+    if mask is None or not mask.infos:
+        return None
+    info = copy(mask.infos[0])
+    if subject is not None:
+        (top, bottom), (left, right) = ((int(part.start), int(part.stop)) for part in subject)
+        info.box = (top, left, bottom - top, right - left)
+    return info
+
+
+def placed(
+    size: tuple[int, int], edit: Edit, subject: tuple[slice, slice] | None, max_pixels: int
+) -> tuple[tuple[slice, slice], Frame]:
+    """Return the region of a picture (height, width) that an edit keeps, and how that is drawn.
+
+    Raises
+    ------
     ResultTooLarge
         The result has more than ``max_pixels``.
     """
-    region = slice(0, size[0]), slice(0, size[1])
-    if mask is not None and (edit.remove or edit.clip):
-        subject = geometry.bounds(mask.values)
-        region = subject if edit.clip else region
-    kept = region[0].stop - region[0].start, region[1].stop - region[1].start
-    frame = geometry.frame(kept, size, edit.resize) if edit.resize else Frame(kept, kept)
-    for height, width in frame:
+    region = subject if edit.clip and subject is not None else (slice(0, size[0]), slice(0, size[1]))
+    rows, columns = region
+    kept, corner = (
+        (int(rows.stop - rows.start), int(columns.stop - columns.start)),
+        (int(rows.start), int(columns.start)),
+    )
+    frame = geometry.frame(kept, size, edit.resize, corner) if edit.resize else Frame.whole(kept)
+    for height, width in (frame.drawn, frame.canvas):
         if height * width > max_pixels:
             limit = f"the limit of {max_pixels / 1e6:g} million"
             raise ResultTooLarge(f"the result would have {width} x {height} pixels, more than {limit}")
@@ -249,7 +283,7 @@ def placed(size: tuple[int, int], edit: Edit, mask: Mask | None, max_pixels: int
 
 def opaque_color(edit: Edit) -> tuple[float, float, float] | None:
     """Return what a removed background becomes, display-referred in [0, 1]; None: transparent, at first."""
-    if edit.color is None or edit.color[3] < 255:
+    if edit.color is None or edit.color[3] < 255 or edit.background is not None:
         return None
     red, green, blue = (value / 255 for value in edit.color[:3])
     return red, green, blue
@@ -265,14 +299,24 @@ def blur_with_linear_focus(backend: Backend, picture: Picture, mask: Mask, spec:
     return Picture.of(geometry.ramp((first, second, third), picture.memory.to_host(mask.values)), picture.planar)
 
 
-def finish(picture: Picture, frame: Frame, color: Paint | None, memory: Memory) -> Array:
-    """Return the picture over a colour, resampled and on its canvas, in the caller's memory.
+def finish(picture: Picture, frame: Frame, edit: Edit, memory: Memory) -> Array:
+    """Return the picture on its canvas, before what an edit puts behind it, in the caller's memory.
 
     This is done in this machine's memory, where a picture on a GPU is copied to once, and its result back. There is no
     kernel for Lanczos' filter: of 12 MP it takes some 0.7 s of one CPU.
     """
-    pixels = picture.on_host().interleaved()
-    if color is not None and pixels.shape[2] == 4:
-        pixels = geometry.paint_behind(pixels, color)
-    pixels = geometry.put(geometry.draw(pixels, frame.drawn), frame.canvas, color)
+    pixels, color = picture.on_host().interleaved(), edit.color
+    if edit.background is not None:
+        pixels = geometry.put(geometry.draw(pixels, frame.drawn), frame.canvas, None, frame.place)
+        if pixels.shape[2] == 4:
+            ground = geometry.backdrop(edit.background, edit.background_fit, frame.canvas, pixels.dtype)
+            pixels = geometry.picture_behind(pixels, ground)
+        if color is not None and pixels.shape[2] == 4:
+            pixels = geometry.paint_behind(pixels, color)
+    else:
+        if color is not None and pixels.shape[2] == 4:
+            pixels = geometry.paint_behind(pixels, color)
+        pixels = geometry.put(geometry.draw(pixels, frame.drawn), frame.canvas, color, frame.place)
+    if edit.matte:
+        pixels = pixels[..., 3:]
     return Picture.of(pixels, picture.planar).moved(memory).released()

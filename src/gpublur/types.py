@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from .checks import blur_radius, choice, flag, number, paint, side, text
+from .checks import blur_radius, choice, flag, lengths, number, paint, side, text, whole
 from .color import dtype_name, max_value
 from .errors import InvalidArgument
 
@@ -15,12 +15,16 @@ Quality = Literal["fast", "high", "exact"]
 Refine = Literal["auto"] | bool
 Focus = Literal["uniform", "linear"]
 Fit = Literal["crop", "bounds", "cover", "canvas"]
+BackgroundFit = Literal["crop", "canvas"]
+Lengths = tuple[int | str, int | str, int | str, int | str]  # pixels, or a percentage such as "10%"
 OnNoSubject = Literal["blur_all", "keep", "error"]
 
 MODES: tuple[Mode, ...] = ("bokeh", "gaussian")
 QUALITIES: tuple[Quality, ...] = ("fast", "high", "exact")
 FOCUSES: tuple[Focus, ...] = ("uniform", "linear")
 FITS: tuple[Fit, ...] = ("crop", "bounds", "cover", "canvas")
+BACKGROUND_FITS: tuple[BackgroundFit, ...] = ("crop", "canvas")
+NO_MARGIN: Lengths = (0, 0, 0, 0)
 ON_NO_SUBJECT: tuple[OnNoSubject, ...] = ("blur_all", "keep", "error")
 DEFAULT_RADIUS = 0.01
 DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies keep their tone
@@ -117,6 +121,9 @@ class Subject:
         is, whatever the category.
     use_alpha : bool
         Take the picture's own transparency, where it has any, for the subject's matte.
+    region : (left, top, right, bottom), optional
+        Two corners of the part of the picture in which the subject is looked for, as pixels or percentages of the
+        picture's sides; all else is background. Not together with ``use_alpha``.
 
     Examples
     --------
@@ -128,6 +135,7 @@ class Subject:
     prompt: str | None = None
     negative_prompt: str | None = None
     use_alpha: bool = False
+    region: Lengths | None = None
 
     def checked(self) -> Subject:
         """Return the same, checked."""
@@ -136,6 +144,10 @@ class Subject:
             if value is not None or name == "category":
                 text(f"subject.{name}", value)
         flag("subject.use_alpha", self.use_alpha)
+        if self.region is not None:
+            lengths("subject.region", self.region)
+            if self.use_alpha:
+                raise InvalidArgument("subject.region and subject.use_alpha exclude each other")
         return self
 
 
@@ -181,22 +193,39 @@ class SubjectQuery:
 
 @dataclass(frozen=True)
 class Resize:
-    """The size of a result.
+    """The size of a result, and where on it the picture, or what was clipped of it, stands.
 
     Parameters
     ----------
     width, height : int, str or None
         Pixels; ``"200%"`` of the input's side; ``"auto"``, as the other side and the proportions make it; or None:
-        the side of what is resized where ``fit`` is ``"crop"``, else as ``"auto"``.
+        the side of what is resized where ``fit`` is ``"crop"``, or both are None, else as ``"auto"``.
     fit : {"crop", "bounds", "cover", "canvas"}
         Proportions are always kept. ``crop``: cover width x height and cut off what is over, on both sides alike;
         ``bounds``: the largest picture within them; ``cover``: the smallest that covers them; ``canvas``: as
         ``bounds``, in the middle of a canvas of exactly that size, its rest filled with the edit's colour.
+    padding : tuple of (top, right, bottom, left)
+        What stays free at the edges of the canvas, in pixels or percentages of its sides; each next four count from
+        what those before leave. With ``crop`` and ``canvas``, and both sides known.
+    snap : (bool, bool)
+        Whether, across and down, a subject that the input's edge cuts stands at that edge of what all but the last
+        four of ``padding`` leave.
+    align : (float, float) or "keep"
+        Where it stands in the room there is: (0, 0) left and top, (1, 1) right and bottom, (0.5, 0.5) in the middle;
+        ``"keep"``: in the same proportions as in the input.
+    scale : str, optional
+        How much of that room it takes, ``"50%"``, or ``"original"``, as large as it is. With ``crop`` and ``canvas``.
+    margin : (top, right, bottom, left)
+        What is added around it, in pixels or percentages of its own sides.
+    max_width, max_height, max_pixels : int, optional
+        Where the result would be larger, all of it is reduced to that.
 
     Examples
     --------
-    >>> Resize(800, 800, fit="canvas").checked()
-    Resize(width=800, height=800, fit='canvas')
+    >>> Resize(800, 800, fit="canvas").checked().width
+    800
+    >>> Resize(800, 800, "canvas", padding=(("10%", 0, "10%", 0),), align=(0.5, 1)).checked().align
+    (0.5, 1)
     >>> Resize().checked()
     Traceback (most recent call last):
         ...
@@ -206,14 +235,41 @@ class Resize:
     width: int | str | None = None
     height: int | str | None = None
     fit: Fit = "crop"
+    padding: tuple[Lengths, ...] = ()
+    snap: tuple[bool, bool] = (False, False)
+    align: tuple[float, float] | Literal["keep"] = (0.5, 0.5)
+    scale: str | None = None
+    margin: Lengths = NO_MARGIN
+    max_width: int | None = None
+    max_height: int | None = None
+    max_pixels: int | None = None
 
     def checked(self) -> Resize:
         """Return the same, checked."""
         choice("resize.fit", self.fit, FITS)
-        for name, value in (("width", self.width), ("height", self.height)):
-            side(f"resize.{name}", value)
-        if self.width in (None, "auto") and self.height in (None, "auto"):
+        for name in ("width", "height"):
+            side(f"resize.{name}", getattr(self, name))
+        if self.scale != "original":
+            side("resize.scale", self.scale)
+        limits = ("max_width", "max_height", "max_pixels")
+        for name in limits:
+            if getattr(self, name) is not None:
+                whole(f"resize.{name}", getattr(self, name), 1, 10**10)
+        for i, four in enumerate(self.padding):
+            lengths(f"resize.padding[{i}]", four)
+        lengths("resize.margin", self.margin)
+        if self.align != "keep":
+            for i, share in enumerate(self.align):
+                number(f"resize.align[{i}]", share, 0, 1)
+        sides = (self.width, self.height)
+        kept = sides == (None, None) and self != Resize(fit=self.fit)
+        if set(sides) <= {None, "auto"} and not kept:
             raise InvalidArgument("resize.width and resize.height are both left open: give at least one of them")
+        known = "auto" not in sides and (self.fit == "crop" or None not in sides or kept)
+        if (self.padding or self.scale is not None) and not (known and self.fit in ("crop", "canvas")):
+            raise InvalidArgument(
+                f"resize.padding and resize.scale need both sides and the fit 'crop' or 'canvas', not {self.fit!r}"
+            )
         return self
 
 
@@ -229,6 +285,12 @@ class Edit:
         What shows wherever the result would be transparent: where the background was, where the picture itself is
         transparent, and beside it on a larger canvas. See `paint`; None: nothing. A file format without transparency
         shows white there.
+    background : image, optional
+        A picture that shows there, before the colour: the bytes of a file, or any array of one picture.
+    background_fit : {"crop", "canvas"}
+        Whether it fills the result, and is cut, or is seen whole, in the middle.
+    matte : bool
+        Give the opacity of what a removal leaves, grey, instead of the picture. Not with a colour or background.
     blur : BlurSpec, optional
         Blur the background.
     focus : {"uniform", "linear"}
@@ -243,13 +305,16 @@ class Edit:
     resize : Resize, optional
         The size of the result; by default the input's, or that of the clipped region.
     format : str, optional
-        Of a result that is written: a key of `image_io.FORMATS`, by default the input's.
+        Of a result that is written: a key of `image_io.FORMATS`, by default the input's; or ``"ZIP"``: an archive of
+        its colours, color.jpg, and its opacity, alpha.png.
     jpeg_quality : int, optional
         Of JPEG, WebP and AVIF, 1 to 100.
     srgb : bool
         Convert a picture with another colour profile to sRGB, 8 bits; otherwise the profile is kept.
-    metadata : bool
-        Keep the EXIF block.
+    metadata : bool or "xmp"
+        Keep the metadata, or XMP of it alone.
+    dpi : int, optional
+        Pixels per inch that the file names, 1 to 10000.
 
     Examples
     --------
@@ -263,6 +328,9 @@ class Edit:
 
     remove: bool = False
     color: Any = None
+    background: Any = None
+    background_fit: BackgroundFit = "crop"
+    matte: bool = False
     blur: BlurSpec | None = None
     focus: Focus = "uniform"
     subject: Subject = field(default_factory=Subject)
@@ -272,12 +340,15 @@ class Edit:
     format: str | None = None
     jpeg_quality: int | None = None
     srgb: bool = False
-    metadata: bool = True
+    metadata: bool | Literal["xmp"] = True
+    dpi: int | None = None
 
     def checked(self) -> Edit:
         """Return the edit with every value checked and the colour as `paint` gives it; else raise `InvalidArgument`."""
-        for name in ("remove", "clip", "srgb", "metadata"):
+        for name in ("remove", "clip", "matte", "srgb"):
             flag(name, getattr(self, name))
+        if self.metadata != "xmp":
+            flag("metadata", self.metadata)
         for name, kind in (("blur", BlurSpec), ("resize", Resize), ("subject", Subject)):
             value = getattr(self, name)
             if not isinstance(value, kind) and (value is not None or name == "subject"):
@@ -286,6 +357,11 @@ class Edit:
         choice("on_no_subject", self.on_no_subject, ON_NO_SUBJECT)
         if self.remove and self.blur is not None:
             raise InvalidArgument("remove=True and blur exclude each other: no background would be left to blur")
+        choice("background_fit", self.background_fit, BACKGROUND_FITS)
+        if self.matte and not self.remove:
+            raise InvalidArgument("matte=True needs remove=True: there is no opacity to give otherwise")
+        if self.matte and (self.color is not None or self.background is not None):
+            raise InvalidArgument("matte=True excludes color and background: they would not be seen")
         return replace(
             self,
             color=paint("color", self.color),
@@ -293,6 +369,7 @@ class Edit:
             subject=self.subject.checked(),
             resize=self.resize and self.resize.checked(),
             jpeg_quality=None if self.jpeg_quality is None else int(number("jpeg_quality", self.jpeg_quality, 1, 100)),
+            dpi=None if self.dpi is None else whole("dpi", self.dpi, 1, 10_000),
         )
 
 
@@ -309,6 +386,8 @@ class MaskInfo:
         that are sure from those that are not. The mask counts before it is refined.
     found : bool
         Whether there is a subject: whether the mask exceeds 1/2 anywhere.
+    box : (top, left, height, width), optional
+        Of an edit that removes or clips: what the subject takes, in pixels of the input.
 
     Examples
     --------
@@ -318,6 +397,8 @@ class MaskInfo:
     >>> MaskInfo(mask.astype(np.float32))
     MaskInfo(share=0.167, uncertainty=0.000)
     """
+
+    box: tuple[int, int, int, int] | None = None
 
     def __init__(self, mask: Any) -> None:
         # The mask, (h, w) uint8 or float in [0, 1] of NumPy, torch or CuPy, may be large, and written into later: only

@@ -11,12 +11,12 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import InvalidArgument
-from . import claid, photoroom
+from . import claid, photoroom, removebg, segment
 from .base import BadRequest, Declined, Refusal, Request
 
 __all__ = ["DIALECTS", "BadRequest", "Declined", "Refusal", "Request", "read"]
 
-DIALECTS: dict[str, ModuleType] = {"photoroom": photoroom, "claid": claid}
+DIALECTS: dict[str, ModuleType] = {one.NAME: one for one in (photoroom, claid, removebg, segment)}
 
 
 def read(document: Any, dialect: str | None = None) -> Request:
@@ -25,9 +25,10 @@ def read(document: Any, dialect: str | None = None) -> Request:
     Parameters
     ----------
     document : mapping
-        As JSON has it: Claid's body, or PhotoRoom's form fields by their dotted names.
-    dialect : {"photoroom", "claid"}, optional
-        By default it is recognised: only Claid's has ``operations``.
+        As JSON has it: Claid's body, or the form fields of PhotoRoom's and remove.bg's by their names.
+    dialect : {"photoroom", "claid", "removebg", "segment"}, optional
+        By default it is Claid's where there are ``operations``, else PhotoRoom's; the others are named. "segment" is
+        PhotoRoom's ``/v1/segment``.
 
     Raises
     ------

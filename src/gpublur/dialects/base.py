@@ -9,12 +9,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .. import checks
 from ..errors import GpuBlurError, InvalidArgument, ModelUnavailable, PictureTooLarge, PromptUnsupported
 from ..types import Edit
 
 MAX_FAULTS = 20  # in one answer
 MAX_NAME = 100  # characters of a field's name, which is the client's own word
-HEX = re.compile(r"#?([0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
+HEX = re.compile(r"#?([0-9a-fA-F]{8}|[0-9a-fA-F]{6}|[0-9a-fA-F]{3,4})")
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,20 @@ class Request:
         Where it says that the picture is.
     unsupported : tuple of str
         Fields that mean nothing here, and were left out.
+    picture : bytes, optional
+        The picture itself, where the request holds it.
+    background_url : str, optional
+        Where it says that the background is.
+    kind : str, optional
+        What it calls the subject, for the answer.
     """
 
     edit: Edit
     url: str | None = None
     unsupported: tuple[str, ...] = ()
+    picture: bytes | None = None
+    background_url: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,33 @@ class BadRequest(InvalidArgument):
     def __init__(self, faults: dict[str, list[str]]) -> None:
         super().__init__(in_words(faults))
         self.faults = faults
+
+
+def boolean(value: Any) -> Any:
+    """Read a form's text; what is neither true nor false is named as such."""
+    words = {"true": True, "false": False}
+    value = words.get(value.lower(), value) if isinstance(value, str) else value
+    if not isinstance(value, bool):
+        raise ValueError("must be boolean")
+    return value
+
+
+def colour(value: Any) -> Any:
+    """Check a colour: hexadecimal, with or without its #, or a CSS name."""
+    if not isinstance(value, str):
+        raise ValueError("must be a colour, as text")
+    value = hexadecimal(value) or value
+    try:
+        checks.paint("colour", value)
+    except InvalidArgument:
+        raise ValueError("must be a hexadecimal colour such as FF0000 or FF0000EE, or a name such as red") from None
+    return value
+
+
+def opaque(value: str) -> bool:
+    """Return whether nothing is seen through a colour."""
+    paint = checks.paint("colour", value)
+    return paint is not None and paint[3] == 255
 
 
 def status_and_message(error: Exception) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from .. import checks
-from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, ResultTooLarge
+from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, RemoteError, ResultTooLarge
 from ..types import BlurSpec, Edit, Resize, Subject
 from .base import BadRequest, Refusal, Request, bad_request, hexadecimal, in_words, status_and_message
 
@@ -27,12 +27,7 @@ LEVELS = {"low": 0.01, "medium": 0.03, "high": 0.05}  # ours: Claid tells no num
 MAX_SIDE = 20_000  # pixels; and percent
 MODES = {"regular": "gaussian", "lens": "bokeh"}
 FORMATS = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
-KINDS = {
-    401: ("111", "authentication"),
-    413: ("9001", "too_large"),
-    422: ("9000", "validation"),
-    429: ("2001", "rate_limit"),
-}
+KINDS = {401: ("111", "auth"), 413: ("9001", "general"), 422: ("9000", "validation"), 429: ("2001", "general")}
 
 Format = Literal["jpeg", "png", "webp", "avif"]
 Category = Literal["general", "products", "cars"]
@@ -228,9 +223,11 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
             faults = {operation: [message]}
         elif isinstance(error, ResultTooLarge):
             faults = {"operations.resizing": [message]}
+        elif isinstance(error, RemoteError):
+            status, faults = 400, {"input": [message]}
         elif isinstance(error, ImageFileError):
             faults = {"input" if request.url else "file": [message]}
         message = in_words(faults) or message
-    code, kind = KINDS.get(status, (str(status), "server" if status >= 500 else "request"))
+    code, kind = KINDS.get(status, (str(status), "general"))
     body = {"error_code": code, "error_type": kind, "error_message": message, "error_details": faults}
-    return Refusal(status, body)
+    return Refusal(status, {"detail": body} if status == 429 else body)  # as Claid's page on rate limits has it

@@ -8,26 +8,51 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .. import checks
 from ..checks import MAX_RADIUS
-from ..errors import ImageFileError, InvalidArgument, PromptUnsupported, ResultTooLarge
-from ..types import DEFAULT_RADIUS, BlurSpec, Edit, Resize, Subject
-from .base import Refusal, Request, bad_request, hexadecimal, status_and_message
+from ..errors import ImageFileError, PromptUnsupported, ResultTooLarge
+from ..types import DEFAULT_RADIUS, NO_MARGIN, BlurSpec, Edit, Lengths, Resize, Subject
+from .base import MAX_FAULTS, MAX_NAME, BadRequest, Refusal, Request, bad_request, boolean, colour, status_and_message
 
 NAME = "photoroom"
 MAX_SIDE = 20_000  # of WxH; PhotoRoom names no limit
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 QUALITY = {"JPEG": 80, "WEBP": 90, "AVIF": 90}
 SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})")
+LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)(px|%)?")
+MAX_SHARE = 0.49  # of padding and margin
+SIDES = ("Top", "Right", "Bottom", "Left")
+SHARES = {"left": 0.0, "top": 0.0, "center": 0.5, "right": 1.0, "bottom": 1.0}
+# What PhotoRoom's models and templates do, and nothing here does: by name, or by what names begin with.
+NOT_OFFERED = (
+    "background.expandPrompt", "background.guidance.", "background.negativePrompt", "background.prompt",
+    "background.seed", "beautify.", "colorSpace", "describeAnyChange.", "editWithAI.", "expand.", "flatLay.",
+    "ghostMannequin.", "imageFromPrompt.", "layers", "lighting.", "outline.", "shadow.", "template", "textRemoval.",
+    "uncrop.", "upscale.", "virtualModel.",
+)  # fmt: skip
 
 
-def boolean(value: Any) -> Any:
-    """Read a form's text; what is neither true nor false is named in PhotoRoom's words."""
-    words = {"true": True, "false": False}
-    value = words.get(value.lower(), value) if isinstance(value, str) else value
-    if not isinstance(value, bool):
-        raise ValueError("must be boolean")
-    return value
+def length(value: Any) -> Any:
+    """Read a length, 0.2, 20% or 100px, as `Resize` has it."""
+    match = LENGTH.fullmatch(value) if isinstance(value, str) else None
+    number = float(match[1]) if match else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueError("must be a number from 0 to 0.49, a percentage up to 49%, or pixels such as 100px")
+    if match and match[2] == "px":
+        return round(number)
+    share = number / 100 if match and match[2] else number
+    if not 0 <= share <= MAX_SHARE:
+        raise ValueError("must be from 0 to 0.49, or up to 49%")
+    return f"{100 * share:g}%"
+
+
+Length = Annotated[int | str | None, BeforeValidator(length, json_schema_input_type=float | str)]
+Flag = Annotated[bool, BeforeValidator(boolean)]
+
+
+def box(name: str, side: str = "") -> Any:
+    """Return the field of a length at one side, or at all."""
+    where = f"at the {side.lower()}" if side else "at each side"
+    return Field(None, alias=f"{name}{side}", description=f"Free room {where}: 0.1, 10% or 100px.")
 
 
 class Fields(BaseModel):
@@ -35,7 +60,7 @@ class Fields(BaseModel):
 
     model_config = ConfigDict(extra="ignore", title="PhotoRoomEdit")
 
-    remove_background: Annotated[bool, BeforeValidator(boolean)] = Field(
+    remove_background: Flag = Field(
         True, alias="removeBackground", description="Remove the background. Must be false for a blur."
     )
     blur_mode: Literal["bokeh", "gaussian"] | None = Field(
@@ -49,7 +74,7 @@ class Fields(BaseModel):
         allow_inf_nan=False,
         description=f"Fraction of the picture's diagonal, {DEFAULT_RADIUS} by default; needs a mode.",
     )
-    color: str = Field(
+    color: Annotated[str, BeforeValidator(colour, json_schema_input_type=str)] = Field(
         "transparent",
         alias="background.color",
         description="What shows where the result would be transparent: hexadecimal, RRGGBB or RRGGBBAA, with or "
@@ -76,15 +101,37 @@ class Fields(BaseModel):
     )
     url: str | None = Field(None, alias="imageUrl", description="Where the picture is; of GET only.")
 
-    @field_validator("color")
-    @classmethod
-    def _color(cls, value: str) -> str:
-        value = hexadecimal(value) or value
-        try:
-            checks.paint("background.color", value)
-        except InvalidArgument:
-            raise ValueError("must be a hexadecimal colour such as FF0000 or FF0000EE, or a name such as red") from None
-        return value
+    background_file: bytes | None = Field(
+        None, alias="background.imageFile", description="What shows where the result would be transparent."
+    )
+    background_url: str | None = Field(None, alias="background.imageUrl", description="Where such a picture is.")
+    background_scaling: Literal["fit", "fill"] | None = Field(None, alias="background.scaling")
+    padding: Length = box("padding")
+    padding_top: Length = box("padding", "Top")
+    padding_right: Length = box("padding", "Right")
+    padding_bottom: Length = box("padding", "Bottom")
+    padding_left: Length = box("padding", "Left")
+    margin: Length = box("margin")
+    margin_top: Length = box("margin", "Top")
+    margin_right: Length = box("margin", "Right")
+    margin_bottom: Length = box("margin", "Bottom")
+    margin_left: Length = box("margin", "Left")
+    scaling: Literal["fit", "fill"] | None = None
+    horizontal: Literal["left", "center", "right"] | None = Field(None, alias="horizontalAlignment")
+    vertical: Literal["top", "center", "bottom"] | None = Field(None, alias="verticalAlignment")
+    snap: Flag | None = Field(
+        None,
+        alias="ignorePaddingAndSnapOnCroppedSides",
+        description="Where the picture's edge cuts the subject, it stands at that edge. True by default.",
+    )
+    reference_box: Literal["subjectBox", "originalImage"] | None = Field(None, alias="referenceBox")
+    max_width: int | None = Field(None, alias="maxWidth", ge=1, le=MAX_SIDE)
+    max_height: int | None = Field(None, alias="maxHeight", ge=1, le=MAX_SIDE)
+    dpi: int | None = Field(None, alias="export.dpi", ge=72, le=1200)
+    mode: Literal["keepSalientObject", "ignoreSalientObject"] | None = Field(
+        None, alias="segmentation.mode", description="Whether the subject is what is seen first, or the prompt's."
+    )
+    preserve: Literal["never", "xmp"] = Field("never", alias="preserveMetadata")
 
     @field_validator("output_size")
     @classmethod
@@ -100,42 +147,113 @@ class Fields(BaseModel):
             raise ValueError("background.blur.mode needs removeBackground to be false; it is true, or was left out")
         if self.blur_radius is not None and self.blur_mode is None:
             raise ValueError("background.blur.radius needs background.blur.mode to be given")
+        if not self.remove_background:
+            only = {
+                "referenceBox": self.reference_box, "ignorePaddingAndSnapOnCroppedSides": self.snap,
+                "background.imageFile": self.background_file, "background.imageUrl": self.background_url,
+            }  # fmt: skip
+            for name, value in only.items():
+                if value is not None:
+                    raise ValueError(f"{name} needs removeBackground to be true")
+        has_picture = [self.background_file, self.background_url].count(None)
+        if has_picture == 0:
+            raise ValueError("background.imageFile and background.imageUrl exclude each other")
+        if self.background_scaling is not None and has_picture == 2:
+            raise ValueError("background.scaling needs background.imageFile or background.imageUrl")
+        if SIZE.fullmatch(self.output_size) and (self.max_width or self.max_height):
+            raise ValueError("maxWidth and maxHeight need outputSize to be originalImage or croppedSubject")
+        if self.mode == "ignoreSalientObject" and self.prompt is None:
+            raise ValueError("segmentation.mode=ignoreSalientObject needs segmentation.prompt: nothing would be left")
+        if self.mode == "keepSalientObject" and self.prompt is not None:
+            raise ValueError(
+                "segmentation.mode=keepSalientObject is not offered with segmentation.prompt: what the prompt names is "
+                "the subject alone"
+            )
         return self
 
+    def box(self, name: str) -> Lengths:
+        """Return padding or margin at the top, right, bottom and left."""
+        whole = getattr(self, name) or 0
+        own = [getattr(self, f"{name}_{side.lower()}") for side in SIDES]
+        top, right, bottom, left = (whole if value is None else value for value in own)
+        return top, right, bottom, left
 
-KNOWN = {str(field.alias) for field in Fields.model_fields.values()}
+    @property
+    def placed(self) -> bool:
+        """Whether the request says where the subject stands."""
+        boxes = self.box("padding"), self.box("margin")
+        return boxes != (NO_MARGIN, NO_MARGIN) or not self.scaling is self.horizontal is self.vertical is None
+
+
+KNOWN = {field.alias or name for name, field in Fields.model_fields.items()}
 FILE = "imageFile"
 
 
 def read(document: Mapping[str, Any]) -> Request:
-    """Read form fields by their dotted names; raise `BadRequest` where they break PhotoRoom's rules."""
+    """Read form fields by their dotted names; raise `BadRequest` where they break PhotoRoom's rules.
+
+    ``background.imageFile`` is bytes.
+    """
+    others = sorted(map(str, set(document) - KNOWN - {FILE}))
+    missing = [name for name in others if name.startswith(NOT_OFFERED)]
+    if missing:
+        raise BadRequest({name[:MAX_NAME]: ["is not offered here"] for name in missing[:MAX_FAULTS]})
     try:
         fields = Fields.model_validate(dict(document))
     except ValidationError as error:
         raise bad_request(error, whole="") from None
-    return Request(_edit(fields), fields.url, tuple(sorted(map(str, set(document) - KNOWN - {FILE}))))
+    picture = document.get(FILE)
+    return Request(
+        _edit(fields), fields.url, tuple(others), picture if isinstance(picture, bytes) else None, fields.background_url
+    )
 
 
 def _edit(fields: Fields) -> Edit:
     blur = None
     if fields.blur_mode is not None:
         blur = BlurSpec(fields.blur_mode, DEFAULT_RADIUS if fields.blur_radius is None else fields.blur_radius)
-    size = SIZE.fullmatch(fields.output_size)
     format = FORMATS[fields.format]
+    resize = _resize(fields)
+    # A new size, and a new place, frame the subject where it was cut out, the whole picture otherwise.
+    framed = resize is not None and (resize.width is not None or fields.placed)
+    subject_box = fields.remove_background and fields.reference_box != "originalImage"
     return Edit(
         remove=fields.remove_background,
         color=fields.color,
+        background=fields.background_file,
+        background_fit="canvas" if fields.background_scaling == "fit" else "crop",
         blur=blur,
         subject=Subject(
             prompt=fields.prompt, negative_prompt=fields.negative_prompt, use_alpha=fields.keep_alpha == "auto"
         ),
-        # A new size frames the subject where it was cut out, the whole picture otherwise.
-        clip=fields.output_size == "croppedSubject" or (size is not None and fields.remove_background),
-        resize=Resize(int(size[1]), int(size[2]), "canvas") if size else None,
+        clip=fields.output_size == "croppedSubject" or (framed and subject_box),
+        resize=resize,
         format=format,
         jpeg_quality=QUALITY.get(format) if fields.quality is None else fields.quality,
         srgb=True,
-        metadata=False,
+        metadata="xmp" if fields.preserve == "xmp" else False,
+        dpi=fields.dpi,
+    )
+
+
+def _resize(fields: Fields) -> Resize | None:
+    size = SIZE.fullmatch(fields.output_size)
+    if not size and not fields.placed:
+        limited = Resize(max_width=fields.max_width, max_height=fields.max_height)
+        return None if limited == Resize() else limited
+    width, height = (int(size[1]), int(size[2])) if size else ("100%", "100%")
+    own_size = fields.output_size == "croppedSubject"
+    margin, padding = fields.box("margin"), fields.box("padding")
+    snaps = fields.remove_background and fields.reference_box != "originalImage" and fields.snap is not False
+    return Resize(
+        None if own_size else width,
+        None if own_size else height,
+        "crop" if fields.scaling == "fill" else "canvas",
+        padding=(margin, padding) if (margin, padding) != (NO_MARGIN, NO_MARGIN) else (),
+        snap=(snaps and fields.horizontal is None, snaps and fields.vertical is None),
+        align=(SHARES[fields.horizontal or "center"], SHARES[fields.vertical or "center"]),
+        max_width=fields.max_width,
+        max_height=fields.max_height,
     )
 
 

@@ -1,4 +1,4 @@
-"""The routes: PhotoRoom's, Claid's, and those that every service has."""
+"""The routes: PhotoRoom's, Claid's, remove.bg's, and those that every service has."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import wraps
 from hashlib import sha256
 from pathlib import Path
@@ -26,13 +27,14 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 
 from .. import __version__, dialects
 from ..demo import PHOTO
-from ..dialects import BadRequest, Declined, claid, photoroom
+from ..dialects import BadRequest, Declined, claid, photoroom, removebg, segment
+from ..errors import InvalidArgument, RemoteError
 from ..image_io import FORMATS
 from . import openapi, remote
 from .auth import Keys
 from .batcher import Batcher
 from .budget import Budget
-from .forms import FORM, JSON, document, form, kind_of
+from .forms import FORM, JSON, any_body, document, form, kind_of
 from .front import PIECE, Front
 from .handlers import Desk
 from .metrics import Metrics
@@ -45,8 +47,13 @@ MAX_HEADER = 1000  # characters of the names that a client may have repeated to 
 CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST"],
     "allow_headers": ["x-api-key", "authorization", "content-type"],
-    "expose_headers": ["x-request-id", "x-uncertainty-score", "pr-unsupported-attributes", "retry-after"],
-}
+    "expose_headers": [
+        "x-request-id", "x-uncertainty-score", "pr-unsupported-attributes", "retry-after", "x-type", "x-width",
+        "x-height", "x-foreground-top", "x-foreground-left", "x-foreground-width", "x-foreground-height",
+        "x-credits-charged",
+    ],
+}  # fmt: skip
+CREDITS = 1_000_000  # of an account: nothing is charged, and clients that look want some
 PAGE = Path(__file__).with_name("page.html")
 
 Endpoint = Callable[[HttpRequest], Awaitable[Response]]
@@ -94,11 +101,11 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/v2/edit", **openapi.photoroom_post())
     @speaking(photoroom)
     async def photoroom_post(http: HttpRequest, spoken: Spoken) -> Response:
-        fields, data = await form(await http.body(), http.headers, photoroom.FILE)
-        spoken.request = await asyncio.to_thread(photoroom.read, fields)
-        if data is None:
+        fields, files = await form(await http.body(), http.headers, photoroom.FILE, "background.imageFile")
+        spoken.request = await asyncio.to_thread(photoroom.read, fields | files)
+        if spoken.request.picture is None:
             raise BadRequest({photoroom.FILE: ["must be provided, as a file"]})
-        return photoroom_answer(await desk.edit(data, spoken.request, http.state.account), spoken.request)
+        return photoroom_answer(await edited(http, spoken.request), spoken.request)
 
     @app.get("/v2/edit", **openapi.photoroom_get())
     @speaking(photoroom)
@@ -106,8 +113,56 @@ def create_app(settings: Settings) -> FastAPI:
         spoken.request = photoroom.read(dict(http.query_params))
         if spoken.request.url is None:
             raise BadRequest({"imageUrl": ["must be provided"]})
-        data = await remote.fetch(spoken.request.url, settings)
-        return photoroom_answer(await desk.edit(data, spoken.request, http.state.account), spoken.request)
+        return photoroom_answer(await edited(http, spoken.request), spoken.request)
+
+    @app.post("/v1/segment", **openapi.segment_post())
+    @speaking(segment)
+    async def segment_post(http: HttpRequest, spoken: Spoken) -> Response:
+        fields, files = await form(await http.body(), http.headers, segment.FILE)
+        request = await asyncio.to_thread(segment.read, fields | files)
+        spoken.request = segment.checked_source(request)
+        done = await edited(http, spoken.request)
+        if wants_json(http):
+            return JSONResponse({"base64img": await asyncio.to_thread(base64_of, done.data)})
+        return photoroom_answer(done, spoken.request)
+
+    @app.get("/v1/account", **openapi.ACCOUNT)
+    async def photoroom_credits() -> Response:
+        return JSONResponse({"credits": {"available": CREDITS, "subscription": CREDITS}})
+
+    @app.get("/v2/account", **openapi.ACCOUNT)
+    async def photoroom_images() -> Response:
+        return JSONResponse({"images": {"available": CREDITS, "subscription": CREDITS}, "plan": "gpublur"})
+
+    @app.post("/v1.0/removebg", **openapi.removebg_post())
+    @speaking(removebg)
+    async def removebg_post(http: HttpRequest, spoken: Spoken) -> Response:
+        fields = await any_body(await http.body(), http.headers, removebg.FILE, removebg.BACKGROUND_FILE)
+        request = await asyncio.to_thread(removebg.read, fields)
+        spoken.request = removebg.checked_source(request)
+        return await removebg_answer(await edited(http, spoken.request), spoken.request, http)
+
+    @app.get("/v1.0/account", **openapi.ACCOUNT)
+    async def removebg_account() -> Response:
+        credits = {"total": CREDITS, "subscription": 0, "payg": CREDITS, "enterprise": 0}
+        return JSONResponse({"data": {"attributes": {"credits": credits, "api": {"free_calls": 0, "sizes": "all"}}}})
+
+    async def edited(http: HttpRequest, request: dialects.Request) -> Edited:
+        """Return the edited picture of a request that holds it, or says where it is."""
+        data = request.picture
+        if data is None:
+            assert request.url is not None
+            data = await remote.fetch(request.url, settings)
+        if request.background_url is not None:
+            request = await with_background(request, request.background_url)
+        return await desk.edit(data, request, http.state.account)
+
+    async def with_background(request: dialects.Request, url: str) -> dialects.Request:
+        try:
+            background = await remote.fetch(url, settings)
+        except RemoteError as error:
+            raise InvalidArgument(f"background: {error}") from error
+        return replace(request, edit=replace(request.edit, background=background))
 
     @app.post("/v1/image/edit", **openapi.claid_post())
     @speaking(claid)
@@ -118,19 +173,18 @@ def create_app(settings: Settings) -> FastAPI:
         spoken.request = await asyncio.to_thread(claid_read, body, "body")
         if spoken.request.url is None:
             raise BadRequest({"input": ["field required"]})
-        data = await remote.fetch(spoken.request.url, settings)
-        return await claid_answer(await desk.edit(data, spoken.request, http.state.account), http)
+        return await claid_answer(await edited(http, spoken.request), http)
 
     @app.post("/v1/image/edit/upload", **openapi.claid_upload())
     @speaking(claid)
     async def claid_upload(http: HttpRequest, spoken: Spoken) -> Response:
-        fields, data = await form(await http.body(), http.headers, "file")
+        fields, files = await form(await http.body(), http.headers, "file")
         if not isinstance(fields.get("data"), str):
             raise BadRequest({"data": ["field required, as text"]})
         spoken.request = await asyncio.to_thread(claid_read, fields["data"], "data")
-        if data is None:
+        if "file" not in files:
             raise BadRequest({"file": ["field required, as a file"]})
-        return await claid_answer(await desk.edit(data, spoken.request, http.state.account), http)
+        return await claid_answer(await edited(http, replace(spoken.request, picture=files["file"])), http)
 
     def claid_read(text: str | bytes, field: str) -> dialects.Request:
         return claid.read(document(text, field), settings.levels)
@@ -254,6 +308,30 @@ def photoroom_answer(edited: Edited, request: dialects.Request) -> Response:
         # No space at its end: HTTP does not allow it.
         headers["pr-unsupported-attributes"] = f"Unsupported attributes: {names}"[:MAX_HEADER].rstrip()
     return Response(edited.data, media_type=edited.made.media_type, headers=headers)
+
+
+async def removebg_answer(edited: Edited, request: dialects.Request, http: HttpRequest) -> Response:
+    told = {} if edited.info is None or edited.info.box is None else dict(zip(BOX, edited.info.box, strict=True))
+    headers = {"x-width": edited.made.width, "x-height": edited.made.height, "x-credits-charged": 0}
+    headers |= {f"x-foreground-{name}": value for name, value in told.items()}
+    sent = {name: str(value) for name, value in headers.items()} | ({"x-type": request.kind} if request.kind else {})
+    if not wants_json(http):
+        return Response(edited.data, media_type=edited.made.media_type, headers=sent)
+    result = {"result_b64": await asyncio.to_thread(base64_of, edited.data)}
+    return JSONResponse({"data": result | {f"foreground_{name}": value for name, value in told.items()}}, headers=sent)
+
+
+BOX = ("top", "left", "height", "width")  # of a subject
+
+
+def wants_json(http: HttpRequest) -> bool:
+    """Return whether a client takes JSON, and no picture: many libraries name JSON first, and then anything."""
+    kinds = [kind.partition(";")[0].strip().lower() for kind in http.headers.get("accept", "").split(",")]
+    return JSON in kinds and not any(kind == "*/*" or kind.startswith("image/") for kind in kinds)
+
+
+def base64_of(data: bytes) -> str:
+    return b64encode(data).decode()
 
 
 def claid_picture(picture: Picture) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..dialects import Declined, Request, claid, photoroom
+from ..dialects import Declined, Request, claid, photoroom, removebg, segment
 from .auth import Keys, digest
 from .budget import Account, Budget
 from .forms import FORM, MAX_TEXT
@@ -20,9 +20,16 @@ from .settings import Settings
 
 log = logging.getLogger("gpublur")
 
-PREFIXES: dict[str, ModuleType] = {"/v1/": claid, "/v2/": photoroom}
+PREFIXES: dict[str, ModuleType] = {
+    "/v1/segment": segment,
+    "/v1/account": photoroom,
+    "/v1/": claid,
+    "/v1.0/": removebg,
+    "/v2/": photoroom,
+}
 HUNG_UP = 499  # of a request whose client has gone: nobody reads it but the log and the metrics
 COPIES = 2  # of a body: as it came, and the file that was found in it
+COPIES_AS_TEXT = 3  # of one that holds a file in base64: as it came, as text, and the file
 
 
 def dialect_of(path: str) -> ModuleType | None:
@@ -58,7 +65,7 @@ class Door:
             return
         headers = Headers(scope=scope)
         account = Account(self.budget, (scope.get("client") or ("",))[0])
-        body = Body(headers, receive, self.settings, account)
+        body = Body(headers, receive, self.settings, account, pictures_as_text=dialect is removebg)
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete:
@@ -108,10 +115,13 @@ class Body:
     It is counted, so that neither a wrong Content-Length nor a chunked body gets round the limit.
     """
 
-    def __init__(self, headers: Headers, receive: Receive, settings: Settings, account: Account) -> None:
+    def __init__(
+        self, headers: Headers, receive: Receive, settings: Settings, account: Account, *, pictures_as_text: bool
+    ) -> None:
         self.headers, self._receive, self.settings, self.account = headers, receive, settings, account
         is_form = headers.get("content-type", "").lower().startswith(FORM)
-        self.limit = settings.max_body if is_form else min(MAX_TEXT, settings.max_body)
+        self.limit = settings.max_body if is_form or pictures_as_text else min(MAX_TEXT, settings.max_body)
+        self.copies = COPIES_AS_TEXT if pictures_as_text else COPIES
         self.complete = "content-length" not in headers and "transfer-encoding" not in headers
         self._here = asyncio.Event()
         self._taken = asyncio.Event()
@@ -139,7 +149,7 @@ class Body:
             size = len(message.get("body", b""))
             self._size += size
             self._check_size(self._size)
-            self.account.hold(COPIES * size)
+            self.account.hold(self.copies * size)
             if not message.get("more_body", False):
                 self.complete = True
                 self._here.set()
@@ -158,8 +168,8 @@ class Body:
 
 def keys_of(dialect: ModuleType, headers: Headers) -> tuple[str, ...]:
     """Return the key that a request holds, in all ways that it may be meant."""
-    if dialect is photoroom:
-        key = headers.get("x-api-key", "")
-        return (key, key.removeprefix("sandbox_"))  # PhotoRoom's key for tries that cost nothing; nothing does here
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    return (key.strip() if scheme.lower() == "bearer" else "",)
+    if dialect is claid:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        return (key.strip() if scheme.lower() == "bearer" else "",)
+    key = headers.get("x-api-key", "")
+    return (key, key.removeprefix("sandbox_"))  # PhotoRoom's key for tries that cost nothing; nothing does here

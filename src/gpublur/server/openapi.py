@@ -6,11 +6,13 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ..dialects import claid, photoroom
+from ..dialects import claid, photoroom, removebg, segment
+from ..edits import ARCHIVE
 from ..image_io import FORMATS, WRITTEN
+from .forms import FORM, JSON, URLENCODED
 from .work import MEDIA
 
-ABOUT = "Background blur and removal, in the words of two hosted APIs. Docs: docs/dialects.md of the repository."
+ABOUT = "Background blur and removal, in the words of three hosted APIs. Docs: docs/dialects.md of the repository."
 REFERENCE = "#/components/schemas/{model}"
 FILE = {"type": "string", "format": "binary"}
 TEXT = {"type": "string"}
@@ -20,6 +22,27 @@ PHOTOROOM_ERROR = {
     "required": ["error"],
     "additionalProperties": False,
     "properties": {"error": {"type": "object", "required": ["message"], "properties": {"message": TEXT}}},
+}
+SEGMENT_ERROR = {
+    "type": "object",
+    "required": ["detail", "status_code", "type"],
+    "additionalProperties": False,
+    "properties": {"detail": TEXT, "status_code": {"type": "integer"}, "type": TEXT},
+}
+REMOVEBG_ERROR = {
+    "type": "object",
+    "required": ["errors"],
+    "additionalProperties": False,
+    "properties": {
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["title", "code", "detail"],
+                "properties": {"title": TEXT, "code": TEXT, "detail": TEXT},
+            },
+        }
+    },
 }
 CLAID_ERROR = {
     "type": "object",
@@ -77,12 +100,16 @@ RESULT: dict[str, Any] = {
         404: {"description": "Nothing here (any more)"},
     },
 }
+ACCOUNT: dict[str, Any] = {
+    "summary": "An account, of which nothing is charged",
+    "responses": {403: {"description": REASONS[403]}},
+}
 HEALTH: dict[str, Any] = {"summary": "Whether the editor works", "responses": {503: {"description": "It does not"}}}
 
 
 def photoroom_post() -> dict[str, Any]:
     fields = photoroom.Fields.model_json_schema(ref_template=REFERENCE)
-    fields["properties"] = {photoroom.FILE: FILE} | fields["properties"]
+    fields["properties"] = {photoroom.FILE: FILE} | fields["properties"] | {"background.imageFile": FILE}
     del fields["properties"]["imageUrl"]
     return {
         "summary": "PhotoRoom: edit a picture that is sent",
@@ -90,8 +117,37 @@ def photoroom_post() -> dict[str, Any]:
     } | answers({"description": "The edited picture", "content": PICTURE}, PHOTOROOM_ERROR, (400, 403))
 
 
+def segment_post() -> dict[str, Any]:
+    fields = segment.Fields.model_json_schema(ref_template=REFERENCE)
+    fields["properties"] = {segment.FILE: FILE} | fields["properties"]
+    return {
+        "summary": "PhotoRoom's Remove Background API",
+        "openapi_extra": body("multipart/form-data", fields | {"required": [segment.FILE]}),
+    } | answers(picture_or_json(), SEGMENT_ERROR, (400, 403))
+
+
+def removebg_post() -> dict[str, Any]:
+    fields = removebg.Fields.model_json_schema(ref_template=REFERENCE)
+    text = fields | {"properties": {k: v for k, v in fields["properties"].items() if k != removebg.BACKGROUND_FILE}}
+    form = fields | {"properties": {removebg.FILE: FILE} | fields["properties"] | {removebg.BACKGROUND_FILE: FILE}}
+    content = {kind: {"schema": text} for kind in (JSON, URLENCODED)} | {FORM: {"schema": form}}
+    return {
+        "summary": "remove.bg: remove a background",
+        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+    } | answers(picture_or_json(), REMOVEBG_ERROR, (400, 403))
+
+
+def picture_or_json() -> dict[str, Any]:
+    archive = {MEDIA[ARCHIVE]: {"schema": FILE}, JSON: {"schema": {"type": "object"}}}
+    return {
+        "description": "The picture; in JSON, in base64, where that alone is accepted",
+        "content": PICTURE | archive,
+    }
+
+
 def photoroom_get() -> dict[str, Any]:
     properties = photoroom.Fields.model_json_schema(ref_template=REFERENCE)["properties"]
+    del properties["background.imageFile"]
     parameters = [
         {"name": name, "in": "query", "required": name == "imageUrl", "schema": TEXT if name == "imageUrl" else schema}
         for name, schema in properties.items()
@@ -124,7 +180,10 @@ def claid_upload() -> dict[str, Any]:
 
 def claid_answers() -> dict[str, Any]:
     done = {"description": "Where the edited picture is", "content": {"application/json": {"schema": CLAID_RESULT}}}
-    return answers(done, CLAID_ERROR, (400, 401, 422))
+    described = answers(done, CLAID_ERROR, (400, 401, 422))
+    within = {"type": "object", "required": ["detail"], "properties": {"detail": CLAID_ERROR}}
+    described["responses"][429] |= {"content": {"application/json": {"schema": within}}}
+    return described
 
 
 def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:

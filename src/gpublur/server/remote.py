@@ -9,17 +9,13 @@ from collections.abc import Callable
 
 import httpx
 
-from ..errors import ImageFileError
+from ..errors import RemoteError
 from .settings import Settings
 
 MAX_REDIRECTS = 3
 PORTS = {"http": 80, "https": 443}
 RELAYS = ipaddress.ip_network("192.88.99.0/24")  # of 6to4, retired
 METADATA = ipaddress.ip_address("fd00:ec2::254")  # AWS's by IPv6; by IPv4 it is link-local
-
-
-class RemoteError(ImageFileError):
-    """A picture cannot, or may not, be fetched."""
 
 
 async def fetch(url: str, settings: Settings) -> bytes:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .. import edits, geometry, image_io
-from ..errors import ImageFileError, PictureTooLarge
+from ..errors import ImageFileError, InvalidArgument, PictureTooLarge
 from ..image_io import FORMATS, Photo
 from ..types import Edit, MaskInfo
 from .batcher import Editors
 
-MEDIA = {name: f"image/{name.lower()}" for name in FORMATS}
+MEDIA = {name: f"image/{name.lower()}" for name in FORMATS} | {edits.ARCHIVE: "application/zip"}
 # Memory for each pixel, from the file to the result: at most 39 were measured of 8 bits (lens), 58 of 16-bit RGBA.
 BYTES, BYTES_DEEP = 40, 60
 
@@ -91,6 +91,8 @@ def cost(data: bytes, edit: Edit, limits: Limits) -> tuple[int, int]:
     ------
     PictureTooLarge
         One side is longer than allowed.
+    InvalidArgument
+        So it is for the background, or that has too many pixels.
     """
     try:
         head = image_io.head(data)
@@ -102,8 +104,24 @@ def cost(data: bytes, edit: Edit, limits: Limits) -> tuple[int, int]:
     made = geometry.frame(size, size, edit.resize).canvas if edit.resize else size
     allowed = min(head.frames * size[0] * size[1], limits.pixels) if head.frames > 1 else limits.pixels
     pixels = min(max(head.frames * size[0] * size[1], made[0] * made[1]), limits.pixels)
-    return pixels * (BYTES_DEEP if head.deep else BYTES), allowed
+    return pixels * (BYTES_DEEP if head.deep else BYTES) + BYTES * behind(edit, limits), allowed
+
+
+def behind(edit: Edit, limits: Limits) -> int:
+    """Return how many pixels the background of an edit has, by the head of its file; 0 where there is none."""
+    try:
+        head = image_io.head(edit.background) if isinstance(edit.background, bytes) else None
+    except ImageFileError:
+        head = None
+    if head is None:
+        return 0
+    if max(head.height, head.width) > limits.side or head.height * head.width > limits.pixels:
+        raise InvalidArgument(
+            f"background: is {head.width} x {head.height} pixels; no side may have more than {limits.side}, and all of "
+            f"it {limits.pixels / 1e6:g} million"
+        )
+    return head.frames * head.height * head.width
 
 
 def written(photo: Photo, edit: Edit) -> tuple[bytes, Picture]:
-    return edits.write(photo, edit), Picture.of(photo, photo.format)
+    return edits.write(photo, edit), Picture.of(photo, edits.ARCHIVE if edit.format == edits.ARCHIVE else photo.format)
