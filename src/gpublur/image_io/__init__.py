@@ -12,9 +12,10 @@ from .formats import (
     writable,
     written,
 )
+from .head import head
 from .photo import MAX_PIXELS, Photo, fits
 from .profiles import eight_bits, to_srgb
-from .reading import array_of, decode, head, open, tell
+from .reading import array_of, decode, open, tell
 from .writing import encode, losses, save, write_file
 
 ORIENTATION = 0x0112  # EXIF's tag

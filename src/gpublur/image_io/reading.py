@@ -126,12 +126,12 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
         data, whole, mended = jpeg.checked(data)
         if mended:
             notes.append("its end marker is missing; the picture is whole")
-    image = _open(data)
+    image = opened(data)
     _limit(image, max_pixels)
     coding = isobmff.coding(data) if image.format == "AVIF" else None
     animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
     first = _pixels(image, data, deep=not animated, whole=whole)
-    if animated and first.bits == 8 and _is_deep(image, data):
+    if animated and first.bits == 8 and is_deep(image, data):
         notes.append("its frames or pages, of more than 8 bits, became 8-bit")
     info = dict(image.info)
     if image.format == "TIFF":  # Pillow, turning it, has changed what it hands out
@@ -171,28 +171,7 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     )
 
 
-class Head(NamedTuple):
-    """What the beginning of a file tells of its pixels."""
-
-    height: int
-    width: int
-    deep: bool  # more than 8 bits
-    frames: int  # or pages
-
-
-def head(data: bytes) -> Head:
-    """Return what a file's beginning tells, without decoding it; raise `ImageFileError` where it is no picture."""
-    try:
-        image = _open(data)
-        frames = int(getattr(image, "n_frames", 1)) if is_animation(image.format) else 1
-        return Head(image.height, image.width, _is_deep(image, data), frames)
-    except ImageFileError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
-        raise ImageFileError(f"is broken: {error}") from error
-
-
-def _is_deep(image: ImageFile, data: bytes) -> bool:
+def is_deep(image: ImageFile, data: bytes) -> bool:
     """Return whether the values of a picture have more than 8 bits."""
     if image.format == "AVIF":
         return isobmff.coding(data).bits > 8
@@ -200,7 +179,7 @@ def _is_deep(image: ImageFile, data: bytes) -> bool:
     return deep or (image.format == "PNG" and png.is_deep(data)) or (image.format == "TIFF" and _is_deep_tiff(image))
 
 
-def _open(data: bytes) -> ImageFile:
+def opened(data: bytes) -> ImageFile:
     """Return Pillow's image of ``data``, its pixels not loaded yet."""
     from PIL import Image
 
