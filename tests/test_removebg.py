@@ -382,8 +382,8 @@ def test_a_key(tmp_path):
 def test_a_background_counts():
     ground = encoded(pixels=np.zeros((100, 50, 3), np.uint8))
     limits = work.Limits(10_000, 100)
-    plain = work.cost(PNG, Edit(), limits)
-    assert work.cost(PNG, Edit(background=ground), limits) == plain + 5000 * work.BYTES
+    plain, _ = work.cost(PNG, Edit(), limits)
+    assert work.cost(PNG, Edit(background=ground), limits)[0] == plain + 5000 * work.BYTES
     for size in ((101, 9), (101, 100)):
         large = Edit(background=encoded(pixels=np.zeros((*size, 3), np.uint8)))
         with pytest.raises(dialects.InvalidArgument, match="background: is"):
