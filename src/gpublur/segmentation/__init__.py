@@ -80,7 +80,7 @@ def load(
         try:
             row = find(model)
             files = locate(row, device)
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, PermissionError) as error:
             raise ModelUnavailable(f"model={name!r}: {error}") from None
         # The network is kept as long as a segmenter has it.
         runtime = sharing.once("network", files, device, lambda: network.loaded(name, *files, device))

@@ -304,7 +304,7 @@ def locate(row: ModelInfo, device: str) -> tuple[Path, Path]:
     path = row.file_for(device)
     found = files(hub.download(path) if path.startswith(hub.PREFIX) else path)
     if found[0].suffix == ".pt2" and not row.trusted:
-        raise ValueError(
+        raise PermissionError(
             f"{path} is a program, which may do whatever you may; if you trust it, say so: --trust-model, or in Python "
             f"model=gpublur.segmentation.Trusted({path!r})"
         )
