@@ -302,7 +302,8 @@ def pil_back(like: Any, array: NDArray[Any]) -> Any:
 def read_file(source: str | os.PathLike[str] | bytes | Photo, name: str, gpu: bool, whole: bool) -> Batch:
     """Return the picture in a file, or the frames in one; see `read`."""
     photo = source if isinstance(source, Photo) else image_io.open(source)
-    if photo.frames and isinstance(source, (str, os.PathLike)):
+    is_path = isinstance(source, (str, os.PathLike))  # of which pixels come back
+    if photo.frames and is_path:
         raise InvalidArgument(
             f"{name}={str(source)!r} holds {1 + len(photo.frames)} pictures: give gpublur.open of it, or its bytes"
         )
@@ -312,7 +313,7 @@ def read_file(source: str | os.PathLike[str] | bytes | Photo, name: str, gpu: bo
     def give_by(door: str, kept: Photo) -> Callable[[list[Any]], Any]:
         def give(results: list[Any]) -> Any:
             pages = [getattr(batch, door)([result]) for batch, result in zip(each, results, strict=True)]
-            if isinstance(source, (str, os.PathLike)):
+            if is_path:
                 return pages[0]
             done = photo.with_frames([with_pixels(kept, page) for page in pages])
             if isinstance(source, Photo):
@@ -327,8 +328,7 @@ def read_file(source: str | os.PathLike[str] | bytes | Photo, name: str, gpu: bo
     def give_masks(planes: list[Any]) -> Any:
         return give_by("give_planes", bare)([(plane * 255 + 0.5).astype(np.uint8) for plane in planes])
 
-    floats = isinstance(source, (str, os.PathLike))  # as of an array
-    masks_back = give_by("give_planes", bare) if floats else give_masks
+    masks_back = give_by("give_planes", bare) if is_path else give_masks
     return Batch(pictures, give_by("give", photo), masks_back, single=not photo.frames)
 
 

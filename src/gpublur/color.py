@@ -37,6 +37,18 @@ def dither_height(dtype: Any, dither: bool) -> np.float32:
     return np.float32(DITHER / 255 if dither and np.dtype(dtype) == np.uint8 else 0)
 
 
+def with_channels(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
+    """Return pixels (h, w) or (h, w, c) with 3 or 4 channels at least: grey three times, opaque."""
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    if pixels.shape[2] < channels:
+        opaque = np.full((*pixels.shape[:2], 1), max_value(pixels.dtype), pixels.dtype)
+        pixels = np.concatenate([pixels, opaque], axis=2)
+    return pixels
+
+
 def to_unit(plane: NDArray[Any]) -> NDArray[np.float32]:
     """Return a mask or an alpha channel (h, w) as float32 in [0, 1]."""
     return np.ascontiguousarray(plane, np.float32) / np.float32(max_value(plane.dtype))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import arrays, image_io
 from .checks import Paint, length, side
-from .color import decode, encode, from_unit, max_value, to_unit
+from .color import decode, encode, from_unit, max_value, to_unit, with_channels
 from .errors import ImageFileError, InvalidArgument
 from .image_io import Photo
 from .matting import apply_empty_mask_policy
@@ -316,13 +316,3 @@ def put(pixels: Pixels, canvas: tuple[int, int], paint: Paint | None, place: Pla
     out = np.full((*canvas, pixels.shape[2]), fill, pixels.dtype)
     out[seen[0], seen[1]] = pixels
     return out
-
-
-def with_channels(pixels: Pixels, channels: int) -> Pixels:
-    """Return the picture with 3 or 4 channels: grey three times, opaque."""
-    if pixels.shape[2] == 1:
-        pixels = np.repeat(pixels, 3, axis=2)
-    if pixels.shape[2] < channels:
-        opaque = np.full((*pixels.shape[:2], 1), max_value(pixels.dtype), pixels.dtype)
-        pixels = np.concatenate([pixels, opaque], axis=2)
-    return pixels

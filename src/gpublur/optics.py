@@ -71,7 +71,7 @@ class Plan:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of cells that cover the frame; the last of each may be partial."""
-        return -(-self.height // self.factor), -(-self.width // self.factor)
+        return cells(self.height, self.factor), cells(self.width, self.factor)
 
 
 @lru_cache(maxsize=64)
@@ -128,9 +128,14 @@ def plan(spec: BlurSpec, height: int, width: int) -> Plan:
     else:
         down, first = np.full(factor, 1 / factor), 0
         shift, up = polyphase(factor, catmull_rom)
-        rows, columns = (-(-n // factor) + 2 * BORDER for n in (height, width))
-        aperture = disk(r / factor, rows, columns)
+        rows, columns = cells(height, factor), cells(width, factor)
+        aperture = disk(r / factor, rows + 2 * BORDER, columns + 2 * BORDER)
     return Plan(height, width, factor, first, down.astype(np.float32), shift, up.astype(np.float32), aperture)
+
+
+def cells(pixels: int, factor: int) -> int:
+    """Return how many cells cover so many pixels; the last may be partial."""
+    return -(-pixels // factor)
 
 
 def gaussian(sigma: float) -> Taps:

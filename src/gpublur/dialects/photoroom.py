@@ -179,6 +179,11 @@ class Fields(BaseModel):
         return top, right, bottom, left
 
     @property
+    def frames_subject(self) -> bool:
+        """Whether it is the subject that is placed, and not the whole picture."""
+        return self.remove_background and self.reference_box != "originalImage"
+
+    @property
     def placed(self) -> bool:
         """Whether the request says where the subject stands."""
         boxes = self.box("padding"), self.box("margin")
@@ -216,7 +221,6 @@ def _edit(fields: Fields) -> Edit:
     resize = _resize(fields)
     # A new size, and a new place, frame the subject where it was cut out, the whole picture otherwise.
     framed = resize is not None and (resize.width is not None or fields.placed)
-    subject_box = fields.remove_background and fields.reference_box != "originalImage"
     return Edit(
         remove=fields.remove_background,
         color=fields.color,
@@ -226,7 +230,7 @@ def _edit(fields: Fields) -> Edit:
         subject=Subject(
             prompt=fields.prompt, negative_prompt=fields.negative_prompt, use_alpha=fields.keep_alpha == "auto"
         ),
-        clip=fields.output_size == "croppedSubject" or (framed and subject_box),
+        clip=fields.output_size == "croppedSubject" or (framed and fields.frames_subject),
         resize=resize,
         format=format,
         jpeg_quality=QUALITY.get(format) if fields.quality is None else fields.quality,
@@ -244,7 +248,7 @@ def _resize(fields: Fields) -> Resize | None:
     width, height = (int(size[1]), int(size[2])) if size else ("100%", "100%")
     own_size = fields.output_size == "croppedSubject"
     margin, padding = fields.box("margin"), fields.box("padding")
-    snaps = fields.remove_background and fields.reference_box != "originalImage" and fields.snap is not False
+    snaps = fields.frames_subject and fields.snap is not False
     return Resize(
         None if own_size else width,
         None if own_size else height,

@@ -23,7 +23,6 @@ PIXELS = {  # of a result at most; others are as large as the picture
 CATEGORIES = {"product": "products", "car": "cars"}  # models of that name; the others are the general one's
 LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)(px|%)?")
 SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
-MAX_MARGIN = {"px": 500, "%": 50}
 CODES = {403: "auth_failed", 408: "request_timeout", 413: "file_too_large", 429: "rate_limit_exceeded"}
 
 Flag = Annotated[bool, BeforeValidator(boolean)]
@@ -51,6 +50,14 @@ def lengths(text: str, counts: tuple[int, ...], most: Mapping[str, float]) -> li
             raise ValueError(f"must not be above {most[unit]:g}{unit}")
         values.append(round(number) if unit == "px" else f"{number:g}%")
     return values
+
+
+def region(text: str) -> list[int | str]:
+    return lengths(text, (4,), {"px": 100_000, "%": 100})
+
+
+def margins(text: str) -> list[int | str]:
+    return lengths(text, (1, 2, 4), {"px": 500, "%": 50})
 
 
 def percent(text: str, low: float) -> float:
@@ -99,14 +106,14 @@ class Fields(BaseModel):
     @classmethod
     def _roi(cls, value: str | None) -> str | None:
         if value is not None:
-            lengths(value, (4,), {"px": 100_000, "%": 100})
+            region(value)
         return value
 
     @field_validator("crop_margin")
     @classmethod
     def _crop_margin(cls, value: str | None) -> str | None:
         if value is not None:
-            lengths(value, (1, 2, 4), MAX_MARGIN)
+            margins(value)
         return value
 
     @field_validator("scale")
@@ -229,14 +236,14 @@ def _edit(fields: Fields) -> Edit:
 def _region(fields: Fields) -> Lengths | None:
     if fields.roi is None:
         return None
-    left, top, right, bottom = lengths(fields.roi, (4,), {"px": 100_000, "%": 100})
+    left, top, right, bottom = region(fields.roi)
     return left, top, right, bottom
 
 
 def _resize(fields: Fields) -> Resize | None:
     limit, margin = PIXELS.get(fields.size), NO_MARGIN
     if fields.crop and fields.crop_margin is not None:
-        margin = _margin(lengths(fields.crop_margin, (1, 2, 4), MAX_MARGIN))
+        margin = _margin(margins(fields.crop_margin))
     moved = fields.scale != "original" or fields.position not in (None, "original")
     if not moved:
         resize = Resize(margin=margin, max_pixels=limit)

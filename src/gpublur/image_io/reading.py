@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..color import with_channels
 from ..errors import ImageFileError, InvalidArgument, PictureTooLarge
 from . import exif, isobmff, jpeg, png, tiff
 from .formats import FORMATS, is_animation
@@ -150,6 +151,7 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
     frames, durations = _frames(image, info, max_pixels, notes) if animated else ([], [])
     pictures = _alike([_upright(array, orientation) for array in (first.array, *frames)])
     height, width = pictures[0].shape[:2]
+    lossless = image.format == "WEBP" and _is_lossless_webp(data)
     return Photo(
         pictures[0],
         "JPEG" if image.format == "MPO" else str(image.format),
@@ -162,8 +164,8 @@ def _photo(data: bytes, max_pixels: int) -> Photo:
         texts=png.texts(data) if image.format == "PNG" else (),
         colour=_colour(image, data, coding),
         bits=first.bits,
-        lossless=image.format == "WEBP" and _is_lossless_webp(data),
-        subsampled=_is_subsampled(image, info, data, coding),
+        lossless=lossless,
+        subsampled=_is_subsampled(image, info, lossless, coding),
         frames=pictures[1:],
         durations=durations,
         loop=int(info.get("loop", 1 if image.format == "GIF" else 0)),
@@ -307,14 +309,7 @@ def _alike(pictures: list[NDArray[Any]]) -> list[NDArray[Any]]:
     channels = max((page.shape[2] for page in pictures if page.ndim == 3), default=1)
     if len({page.shape[:2] for page in pictures}) > 1 or channels == 1 or len({page.dtype for page in pictures}) > 1:
         return pictures
-    return [_with_channels(page, channels) for page in pictures]
-
-
-def _with_channels(page: NDArray[Any], channels: int) -> NDArray[Any]:
-    page = np.repeat(page[..., None], 3, axis=2) if page.ndim == 2 else page
-    if page.shape[2] == channels:
-        return page
-    return np.concatenate([page, np.full((*page.shape[:2], 1), np.iinfo(page.dtype).max, page.dtype)], axis=2)
+    return [with_channels(page, channels) for page in pictures]
 
 
 def _exif(image: Image) -> bytes | None:
@@ -411,7 +406,7 @@ def _is_lossless_webp(data: bytes) -> bool:
     return kinds == {b"VP8L"}
 
 
-def _is_subsampled(image: Any, info: dict[Any, Any], data: bytes, coding: isobmff.Coding | None) -> bool:
+def _is_subsampled(image: Any, info: dict[Any, Any], lossless: bool, coding: isobmff.Coding | None) -> bool:
     """Return whether the colours have a lower resolution than the brightness."""
     if coding is not None:
         return coding.subsampled
@@ -419,7 +414,7 @@ def _is_subsampled(image: Any, info: dict[Any, Any], data: bytes, coding: isobmf
         return len({tuple(layer[1:3]) for layer in image.layer}) > 1
     if image.format == "HEIF":
         return info.get("chroma") in (420, 422)
-    return image.format == "WEBP" and not _is_lossless_webp(data)
+    return image.format == "WEBP" and not lossless
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

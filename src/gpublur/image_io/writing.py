@@ -6,6 +6,7 @@ import io
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -169,11 +170,9 @@ def _png(photo: Photo, level: int) -> bytes:
 def _by_pillow(photo: Photo, format: str, quality: int, lossless: bool, effort: int | None) -> bytes:
     """Write JPEG, WebP, AVIF of 8 bits, or BMP."""
     options: dict[str, Any] = {**FORMATS[format].options, "quality": quality}
-    block = photo.exif
-    if format in ("JPEG", "BMP"):
-        options |= {} if photo.dpi is None else {"dpi": photo.dpi}
-    elif block is None and photo.dpi is not None:
-        block = exif.of_resolution(photo.dpi)
+    says_dpi = format in ("JPEG", "BMP")  # itself
+    block = photo.exif if says_dpi else _exif(photo)
+    options |= {"dpi": photo.dpi} if says_dpi and photo.dpi is not None else {}
     if format == "JPEG":
         options |= {} if photo.comment is None else {"comment": photo.comment[:65_533]}
         options |= {} if photo.iptc is None else {"extra": jpeg.iptc_segment(photo.iptc)}
@@ -222,9 +221,12 @@ def _deep_avif(photo: Photo, quality: int, lossless: bool, effort: int | None) -
         speed=FORMATS["AVIF"].options["speed"] if effort is None else 10 - effort,
         pixelformat=avif.PIXEL_FORMAT.YUV400 if pixels.ndim == 2 else chroma, **options,
     )  # fmt: skip
-    if photo.exif is None and photo.dpi is not None:
-        photo = Photo(photo.pixels, icc=photo.icc, xmp=photo.xmp, exif=exif.of_resolution(photo.dpi))
-    return isobmff.with_metadata(bytes(data), photo)
+    return isobmff.with_metadata(bytes(data), replace(photo, exif=_exif(photo)))
+
+
+def _exif(photo: Photo) -> bytes | None:
+    """Return the EXIF block, or one that says the resolution alone, for formats that do not say it themselves."""
+    return exif.of_resolution(photo.dpi) if photo.exif is None and photo.dpi is not None else photo.exif
 
 
 def _heif(photo: Photo, quality: int) -> bytes:
@@ -234,10 +236,7 @@ def _heif(photo: Photo, quality: int) -> bytes:
     pixels = np.ascontiguousarray(photo.pixels)
     mode = {2: "L"}.get(pixels.ndim) or ("RGBA" if photo.alpha else "RGB")
     mode += ";16" if pixels.dtype == np.uint16 else ""
-    block = photo.exif
-    if block is None and photo.dpi is not None:
-        block = exif.of_resolution(photo.dpi)
-    options = {"exif": block, "xmp": photo.xmp, "icc_profile": photo.icc}
+    options = {"exif": _exif(photo), "xmp": photo.xmp, "icc_profile": photo.icc}
     file = pillow_heif.from_bytes(mode, (pixels.shape[1], pixels.shape[0]), pixels.tobytes())
     out = io.BytesIO()
     file.save(

@@ -102,8 +102,9 @@ def cost(data: bytes, edit: Edit, limits: Limits) -> tuple[int, int]:
     if max(size) > limits.side:
         raise PictureTooLarge(f"is {size[1]} x {size[0]} pixels; no side may have more than {limits.side}")
     made = geometry.frame(size, size, edit.resize).canvas if edit.resize else size
-    allowed = min(head.frames * size[0] * size[1], limits.pixels) if head.frames > 1 else limits.pixels
-    pixels = min(max(head.frames * size[0] * size[1], made[0] * made[1]), limits.pixels)
+    own = head.frames * head.height * head.width
+    allowed = min(own, limits.pixels) if head.frames > 1 else limits.pixels
+    pixels = min(max(own, made[0] * made[1]), limits.pixels)
     return pixels * (BYTES_DEEP if head.deep else BYTES) + BYTES * behind(edit, limits), allowed
 
 
