@@ -281,7 +281,8 @@ def test_a_disk_that_shared_memory_cannot_hold_is_refused(monkeypatch):
 @pytest.mark.parametrize("factor", range(1, optics.MAX_FACTOR + 1))
 def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
     """What composite.cu computes instead of looking up the plan's shift, and of dividing."""
-    shift, up = optics.polyphase(factor, optics.cubic_spline)
+    shift, t = optics.between(factor)
+    up = optics.cubic_spline(t)
     plan = optics.Plan(99, 99, factor, 0, np.ones(factor, np.float32), shift, up, optics.gaussian(1.0))
     assert factor <= structs.PARTS
     if factor > 1:

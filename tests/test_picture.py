@@ -32,7 +32,7 @@ def compare(editor, size, mode, radius, highlights, quality):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("quality", ["exact", "high", "fast"])
 def test_contract_with_the_reference(editor, mode, quality, radius, highlights):
-    # 1,100 pixels of diagonal: bokeh decimates at .05 (high) and .03 (fast), gaussian from .01 on.
+    # 1,100 pixels of diagonal: bokeh decimates at .05 (high) and .03 (high and fast), gaussian from .01 on.
     worst, psnr = compare(editor, (641, 897), mode, radius, highlights, quality)
     boosted = int(highlights > 0)
     assert worst <= CONTRACT.get((mode, quality), (np.inf, np.inf))[boosted]
@@ -108,11 +108,11 @@ def bright_edges(side, mode):
 
 @pytest.mark.parametrize(("mode", "side"), [("gaussian", 320 + i) for i in range(5)] + [("bokeh", 800), ("bokeh", 801)])
 def test_last_partial_cell_counts_by_its_area(editor, mode, side):
-    # Factors 5 and 2. A partial cell taken for a whole one is off by 10 LSB and more at bright edges.
+    # Factors 5 and 3. A partial cell taken for a whole one is off by 10 LSB and more at bright edges.
     picture, want = bright_edges(side, mode)
     got = editor.blur_background(picture, mode, 0.05, highlights=0.0, mask=np.zeros((side, side), np.float32))
     assert reference.max_lsb(got, want) <= CONTRACT[mode, "high"][0]
-    assert reference.psnr(got, want) >= 70
+    assert reference.psnr(got, want) >= 68
 
 
 @pytest.mark.parametrize("extra", range(4))
