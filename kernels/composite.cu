@@ -5,7 +5,7 @@
 //   out   a picture of the photo's size and type; its own alpha channel is copied
 //   launch  blocks of (32, warps): a warp does RUN rows of a strip of 128 pixels; grid (columns, rows, pictures); shared
 //           memory as in cuda.py
-//   bytes per pixel  the photo and a full-size mask read once, the picture written once, 4 PLANES / factor^2 read from L2
+//   bytes per pixel  the photo and a full-size mask read once, the picture written once, 4 PLANES a cell read from L2
 //
 // A row of a strip that is all foreground is copied; one that is all background never decodes, nor loads, the photo, and
 // is packed from registers. The rest, at the subject's edge, goes pixel by pixel.
@@ -20,15 +20,20 @@ struct ColorFields {
   int rows, columns;
 };
 
-// The blurred frame and (6)'s way up from it; without cells (null) B is `colour`. Pixel x lies in part (x + offset) %
-// factor of the cells from (x + offset) / factor - 2 on.
+// Where a pixel lies among the cells of one axis: in part (x + offset) % factor of the cells from (x + offset) / factor - 2
+// on.
+struct Parts {
+  int factor, offset;
+  unsigned reciprocal;  // 2^32 / factor, rounded up
+};
+
+// The blurred frame and (6)'s way up from it; without cells (null) B is `colour`.
 struct Upsampling {
   float4 colour;
   const void* cells;     // (pictures, rows + 2 border, columns + 2 border)
-  const float4* up;      // (factor,) weights of four cells, for each part
-  const float4* across;  // (factor, CELLS) weights in four neighbouring pixels, for each part that the first lies in
-  int factor, offset;
-  unsigned reciprocal;  // 2^32 / factor, rounded up
+  const float4* up;      // (down.factor,) weights of four cells, for each part
+  const float4* across;  // (beside.factor, CELLS) weights in four neighbouring pixels, for the first one's part
+  Parts down, beside;    // along a column of pixels, along a row
   int rows, columns, border;
 };
 
@@ -93,7 +98,7 @@ __device__ __forceinline__ void composite(const Photo& photo, const AlphaSource&
   const int lane = threadIdx.x, warp = threadIdx.y, warps = blockDim.y, z = blockIdx.z;
   const int channels = COLOURS + (photo.opacity >= 0 ? 1 : 0), channels_out = CUT ? COLOURS + 1 : channels;
   const int samples = cover.kind == COVER_GUIDED ? line_samples(cover, STRIP) : 0;
-  const bool upsample = !CUT && frame.cells != nullptr && frame.factor > 1;
+  const bool upsample = !CUT && frame.cells != nullptr && frame.down.factor > 1;
 
   // Shared memory: the weights of the parts; then for each warp samples, sums of cells, alpha, pixels.
   DYNAMIC_SHARED(float4, up);
@@ -107,10 +112,10 @@ __device__ __forceinline__ void composite(const Photo& photo, const AlphaSource&
   float* const alpha = alphas + warp * STRIP;
   uint8_t* const buffer = buffers + warp * segment_bytes(STRIP, sizeof(T), channels_out);
   if (upsample) {
-    for (int i = warp * WARP + lane; i < frame.factor * CELLS; i += warps * WARP) {
+    for (int i = warp * WARP + lane; i < frame.beside.factor * CELLS; i += warps * WARP)
       across[i] = __ldg(frame.across + i);
-      if (i < frame.factor) up[i] = __ldg(frame.up + i);
-    }
+    for (int i = warp * WARP + lane; i < frame.down.factor; i += warps * WARP)
+      up[i] = __ldg(frame.up + i);
     __syncthreads();
   }
 
@@ -131,7 +136,8 @@ __device__ __forceinline__ void composite(const Photo& photo, const AlphaSource&
     const int64_t above = static_cast<int64_t>(z) * (frame.rows + 2 * frame.border) + frame.border + row;
     return static_cast<const Sum*>(frame.cells) + above * wide + frame.border;
   };
-  const int left = __umulhi(x + frame.offset, frame.reciprocal) - 2;
+  const bool alone = frame.beside.factor == 1;  // along a row cells are pixels
+  const int left = alone ? x : __umulhi(x + frame.beside.offset, frame.beside.reciprocal) - 2;
   Sum ring[4][QUAD] = {};
   int ringed = -4;  // the row of pixels' cells that they are for
   if (!CUT && frame.cells == nullptr) {
@@ -191,25 +197,25 @@ __device__ __forceinline__ void composite(const Photo& photo, const AlphaSource&
     if (!copied && !CUT) {
       float4 w = make_float4(1.f, 0.f, 0.f, 0.f);
       if (upsample) {
-        const int row = __umulhi(y + frame.offset, frame.reciprocal);
+        const int row = __umulhi(y + frame.down.offset, frame.down.reciprocal);
 #pragma unroll 1
         for (ringed = max(ringed, row - 4); ringed < row; ++ringed) {
 #pragma unroll
           for (int i = 0; i < QUAD; ++i)
             ring[0][i] = ring[1][i], ring[1][i] = ring[2][i], ring[2][i] = ring[3][i], ring[3][i] = Sum{};
           const Sum* const cell = cells(ringed + 2);
-          const float4* const parts = across + (x + frame.offset - (left + 2) * frame.factor) * CELLS;
+          const int part = alone ? 0 : x + frame.beside.offset - (left + 2) * frame.beside.factor;
 #pragma unroll 1
-          for (int j = 0; j < CELLS - (frame.factor > 2); ++j) {
+          for (int j = 0; j < (alone ? QUAD : CELLS - (frame.beside.factor > 2)); ++j) {
             const Sum c = load_cell(cell + min(left + j, frame.columns + frame.border - 1));
-            const float4 share = parts[j];
+            const float4 share = across[part * CELLS + j];
             add(ring[3][0], share.x, c);
             add(ring[3][1], share.y, c);
             add(ring[3][2], share.z, c);
             add(ring[3][3], share.w, c);
           }
         }
-        w = up[y + frame.offset - row * frame.factor];
+        w = up[y + frame.down.offset - row * frame.down.factor];
       } else if (!CUT && frame.cells != nullptr) {
 #pragma unroll
         for (int i = 0; i < QUAD; ++i)

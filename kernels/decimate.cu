@@ -2,13 +2,13 @@
 //
 //   in    photo (pictures, H, W, C) or (pictures, C, H, W); cover
 //   out   frame (pictures, grid.rows + 2 border, grid.columns + 2 border) cells (w r, w g, w b, w), or (w v, w) for grey
-//         cell X = sum over i of down[i] * pixel[X * factor + first + i], along both axes; w = 0 outside the photo
-//   launch  blocks of (32, warps): each warp does `slabs` slabs of `factor` rows of a strip of 128 pixels, in which `cells`
-//         cells lie whole; grid (columns, rows, pictures); shared memory as in cuda.py
-//   bytes per pixel  the photo and a full-size mask read once, 4 PLANES / factor^2 written
+//         cell X = sum over i of weights[i] * pixel[X * factor + first + i], along both axes; w = 0 outside the photo
+//   launch  blocks of (32, warps): each warp does `slabs` slabs of `down.factor` rows of a strip of 128 pixels, in which
+//         `cells` cells lie whole; grid (columns, rows, pictures); shared memory as in cuda.py
+//   bytes per pixel  the photo and a full-size mask read once, 4 PLANES / (down.factor * across.factor) written
 //
 // A lane sums its four pixels down the rows in registers, and only what a slab comes to is summed along x. A pixel counts
-// in two cells along each axis where the kernel is a tent, in one where it is a box.
+// in two cells along each axis, and in one where cells are pixels.
 #include "cover.cuh"
 
 struct HighlightCurve {  // (3)
@@ -17,15 +17,20 @@ struct HighlightCurve {  // (3)
   float strength;        // boost = 2^(strength * t)
 };
 
-struct Grid {
-  const float* down;  // (taps,)
+struct Axis {
+  const float* weights;  // (taps,)
   int factor, first, taps;
+};
+
+struct Grid {
+  Axis down, across;
   int rows, columns;  // of cells that cover the photo
   int border;         // cells beyond them on every side
   int slabs;          // that each warp works through
   int cells;          // of a strip: all their pixels lie in it
 };
 
+constexpr int MOST = 16;   // pixels of a cell along one axis
 constexpr int COPIES = 8;  // of the decoding table, interleaved: fewer lanes meet in one bank of shared memory
 
 // A pixel's light, weighted, in the sums of its own cells and of those before.
@@ -48,21 +53,26 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
   using Sum = Cell<PLANES>;
   using Pixels = Quad<T, COLOURS, PIXEL>;
   const int lane = threadIdx.x, warp = threadIdx.y, warps = blockDim.y, z = blockIdx.z;
-  const int factor = grid.factor;
-  const bool overlap = grid.taps > factor, opacity = photo.opacity >= 0;
+  const int factor = grid.down.factor;
+  const bool overlap = grid.down.taps > factor, beside = grid.across.taps > grid.across.factor;
+  const bool opacity = photo.opacity >= 0;
   const int samples = cover.kind == COVER_GUIDED ? line_samples(cover, STRIP) : 0;
 
-  // Shared memory: shares of the taps, decoding table; then for each warp a row of sums, cells and samples.
+  // Shared memory: shares of both axes' taps, decoding table; then for each warp a row of sums, cells and samples.
   DYNAMIC_SHARED(float4, shared);
   float2* const share = reinterpret_cast<float2*>(shared);  // of a cell's pixel k in it, and in the cell before
-  float* const decoding = reinterpret_cast<float*>(share + 16);
+  float2* const share_across = share + MOST;
+  float* const decoding = reinterpret_cast<float*>(share_across + MOST);
   Sum* const sums = reinterpret_cast<Sum*>(decoding + (sizeof(T) == 1 ? 256 * COPIES : 0));
   Sum* const own_sums = sums + warp * SLOTS;
   Sum* const handed = sums + warps * SLOTS;  // warps * cells, if the kernels overlap
   float4* const line = reinterpret_cast<float4*>(handed + (overlap ? warps * grid.cells : 0)) + warp * samples;
-  for (int k = warp * WARP + lane; k < factor; k += warps * WARP) {
-    share[k] = make_float2(grid.down[k], factor + k < grid.taps ? grid.down[factor + k] : 0.f);
-  }
+  const auto split = [&](const Axis& axis, float2* shares) {
+    for (int k = warp * WARP + lane; k < axis.factor; k += warps * WARP)
+      shares[k] = make_float2(axis.weights[k], axis.factor + k < axis.taps ? axis.weights[axis.factor + k] : 0.f);
+  };
+  split(grid.down, share);
+  split(grid.across, share_across);
   if constexpr (sizeof(T) == 1) {
     for (int i = warp * WARP + lane; i < 256 * COPIES; i += warps * WARP)
       decoding[i] = __ldg(photo.table + i / COPIES);
@@ -70,12 +80,12 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
   __syncthreads();
   const float* const table = decoding + lane % COPIES;
 
-  const int column = blockIdx.x * grid.cells - grid.border;  // of the strip's first cell
-  const int begin = column * factor + grid.first;            // its first pixel, which may lie outside
+  const int column = blockIdx.x * grid.cells - grid.border;           // of the strip's first cell
+  const int begin = column * grid.across.factor + grid.across.first;  // its first pixel, which may lie outside
   const int left = max(begin, 0), right = min(begin + STRIP, photo.width), x = begin + lane * QUAD;
   int row = blockIdx.y * (warps * grid.slabs - overlap) + warp * grid.slabs - grid.border;  // of the slab's cells
-  const int top = max(row * factor + grid.first, 0);
-  int bottom = min((row + grid.slabs) * factor + grid.first, photo.height);
+  const int top = max(row * factor + grid.down.first, 0);
+  int bottom = min((row + grid.slabs) * factor + grid.down.first, photo.height);
   const bool whole = __all_sync(ALL, x >= 0 && x + QUAD <= photo.width);
   Patch matte = {};
   if (top < bottom && left < right) matte = patch(cover, z, top, bottom, left, right);
@@ -110,10 +120,10 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
     for (int c = lane; c < grid.cells; c += WARP) {
       Sum sum = {};
 #pragma unroll 1
-      for (int k = 0; k < factor; ++k) {
-        const float2 part = share[k];
-        add(sum, part.x, fetch_cell(own_sums + slot(c * factor + k)));
-        if (overlap) add(sum, part.y, fetch_cell(own_sums + slot((c + 1) * factor + k)));
+      for (int k = 0; k < grid.across.factor; ++k) {
+        const float2 part = share_across[k];
+        add(sum, part.x, fetch_cell(own_sums + slot(c * grid.across.factor + k)));
+        if (beside) add(sum, part.y, fetch_cell(own_sums + slot((c + 1) * grid.across.factor + k)));
       }
       give(c, sum);
     }
@@ -129,7 +139,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
   int y = top;
 #pragma unroll 1
   for (int slab = 0; slab < grid.slabs; ++slab, ++row) {
-    const int start = row * factor + grid.first, end = min(start + factor, bottom);
+    const int start = row * factor + grid.down.first, end = min(start + factor, bottom);
 #pragma unroll 1
     for (; y < end; ++y) {
       const Pixels pixels = AHEAD ? next : load();

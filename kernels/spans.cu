@@ -4,12 +4,12 @@
 //   out   the same shape: sum over dy, j of weight(dy, j) * (row y + dy, columns x - j .. x + j), 0 outside
 //   launch  blocks of (64, GROUPS); a thread computes ROWS results below each other; grid (columns, rows, pictures);
 //         shared memory staged * (64 + 2 reach + 1) cells
-//   bytes per cell  4 PLANES written, 4 PLANES * (1 + 2 reach / (ROWS GROUPS)) * (1 + 2 reach / 64) read, from the L2 cache
+//   bytes per cell  4 PLANES written, 4 PLANES * (1 + 2 rows / (ROWS GROUPS)) * (1 + 2 reach / 64) read, from the L2 cache
 //
 // Rows of cells become prefix sums in shared memory, some at a time; two of them give an interval of any width. The ROWS
 // results of a thread share those reads: step k says that row y + q of the frame counts in result i with weight[k].i for
-// an interval; the steps of q = -reach .. reach + ROWS - 1 are start[q + reach] up to the next start, and their half-widths
-// half[q + reach] and the next larger ones.
+// an interval; the steps of q = -rows .. rows + ROWS - 1 are start[q + rows] up to the next start, and their half-widths
+// half[q + rows] and the next larger ones.
 #include "pixel.cuh"
 
 constexpr int ROWS = 4, GROUPS = 8, TILE = 64;
@@ -17,9 +17,10 @@ constexpr int ROWS = 4, GROUPS = 8, TILE = 64;
 struct Steps {
   const float4* weight;
   const int* half;
-  const int* start;  // (2 reach + ROWS + 1,)
-  int reach;
-  int staged;  // rows in shared memory at a time
+  const int* start;  // (2 rows + ROWS + 1,)
+  int rows;          // that count above a result and below it
+  int reach;         // cells that count on either side
+  int staged;        // rows in shared memory at a time
 };
 
 constexpr int LANES = 16;  // that make one row's sums
@@ -77,7 +78,7 @@ __device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out,
   const int thread = threadIdx.y * TILE + threadIdx.x;
   const int x = blockIdx.x * TILE + threadIdx.x, top = blockIdx.y * ROWS * GROUPS, y = top + threadIdx.y * ROWS;
   const Cell<PLANES>* const picture = in + static_cast<int64_t>(blockIdx.z) * rows * columns;
-  const int begin = max(top - steps.reach, 0), end = min(top + ROWS * GROUPS + steps.reach, rows);
+  const int begin = max(top - steps.rows, 0), end = min(top + ROWS * GROUPS + steps.rows, rows);
   Cell<PLANES> sum[ROWS] = {};
   for (int first = begin; first < end; first += steps.staged) {
     const int count = min(steps.staged, end - first);
@@ -88,9 +89,9 @@ __device__ __forceinline__ void spans(const Cell<PLANES>* in, Cell<PLANES>* out,
     }
     __syncthreads();
     // The rows that count for this thread; q is the same for the whole warp.
-    const int low = max(first, y - steps.reach), high = min(first + count, y + steps.reach + ROWS);
+    const int low = max(first, y - steps.rows), high = min(first + count, y + steps.rows + ROWS);
     for (int from = low; from < high; ++from) {
-      const int q = from - y + steps.reach, start = __ldg(steps.start + q), stop = __ldg(steps.start + q + 1);
+      const int q = from - y + steps.rows, start = __ldg(steps.start + q), stop = __ldg(steps.start + q + 1);
       const int half = __ldg(steps.half + q);  // of the first step
       const Cell<PLANES>* const centre = line + (from - first) * (n + 1) + threadIdx.x + steps.reach;
       const Cell<PLANES>*right = centre + half + 1, *left = centre - half;

@@ -34,7 +34,7 @@ CONTRACT = {
     ("gaussian", "exact"): (0.1, 0.1),
     ("gaussian", "high"): (0.1, 0.3),
     ("bokeh", "exact"): (0.1, 0.1),
-    ("bokeh", "high"): (2.5, np.inf),
+    ("bokeh", "high"): (3.0, np.inf),
 }
 # Least PSNR in dB, where a bound on single pixels says little (rims of boosted disks) or nothing is promised of them.
 LEAST_PSNR = {("bokeh", "high"): (69, 53), ("gaussian", "fast"): (60, 47), ("bokeh", "fast"): (60, 47)}

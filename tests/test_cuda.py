@@ -281,21 +281,20 @@ def test_a_disk_that_shared_memory_cannot_hold_is_refused(monkeypatch):
 @pytest.mark.parametrize("factor", range(1, optics.MAX_FACTOR + 1))
 def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
     """What composite.cu computes instead of looking up the plan's shift, and of dividing."""
-    shift, t = optics.between(factor)
-    up = optics.cubic_spline(t)
-    plan = optics.Plan(99, 99, factor, 0, np.ones(factor, np.float32), shift, up, optics.gaussian(1.0))
+    axis = optics.spline_axis(factor)
+    shift, up = axis.shift, axis.up
     assert factor <= structs.PARTS
     if factor > 1:
         pixels = np.concatenate([np.arange(10_000), 2**28 - 1 - np.arange(10_000)]).astype(np.uint64)
-        counted = pixels + tables.offset(plan)
+        counted = pixels + tables.offset(axis)
         cells = counted * tables.reciprocal(factor) >> np.uint64(32)
         np.testing.assert_array_equal(cells, counted // factor)
         first = (pixels // factor).astype(np.int64) + shift[pixels % factor]
         np.testing.assert_array_equal(cells.astype(np.int64) - 2, first)
-        np.testing.assert_array_equal(tables.of(plan)["up"][counted % factor], up[pixels % factor])
+        np.testing.assert_array_equal(tables.by_part(axis)[counted % factor], up[pixels % factor])
         for x in range(factor):  # four pixels from x on, and the cells from the first's first on
-            first = x + tables.offset(plan)
-            for i, weights in enumerate(tables.of(plan)["across"][first % factor].T):
+            first = x + tables.offset(axis)
+            for i, weights in enumerate(tables.in_quads(axis)[first % factor].T):
                 want = np.zeros(tables.CELLS, np.float32)
                 want[(first + i) // factor - first // factor :][:4] = up[(x + i) % factor]
                 np.testing.assert_array_equal(weights, want)
@@ -304,14 +303,14 @@ def test_an_offset_and_a_reciprocal_find_the_cells_of_every_pixel(factor):
 @pytest.mark.parametrize("radius", [0.5, 1.3, 7.7, 24.0])
 def test_steps_are_the_aperture_four_times(radius):
     """Each of the four neighbouring results gets every span once, from the row it belongs to."""
-    spans = optics.disk(radius, 99, 99)
+    spans = optics.disk(radius, (99, 99))
     weight, half, start = tables.steps(spans)
     for i in range(tables.ROWS):
         rebuilt = {}
-        for q in range(2 * spans.reach + tables.ROWS):
+        for q in range(2 * spans.reach[0] + tables.ROWS):
             for j, shares in enumerate(weight[start[q] : start[q + 1]], half[q]):
                 if shares[i]:
-                    rebuilt[q - spans.reach - i, j] = shares[i]
+                    rebuilt[q - spans.reach[0] - i, j] = shares[i]
         want = {(s * dy, j): w for dy, j, w in zip(spans.dy, spans.half, spans.weight, strict=True) for s in (1, -1)}
         assert rebuilt == want
 

@@ -9,6 +9,7 @@ import reference
 from gpublur import color, optics
 from gpublur.types import BlurSpec
 
+ROWS_RATIO = {"high": 12.5, "fast": 9}
 RATIO = {("gaussian", "high"): 4, ("gaussian", "fast"): 2, ("bokeh", "high"): 16.6, ("bokeh", "fast"): 12}
 FACTORS = range(1, 18)
 
@@ -21,12 +22,12 @@ def plan(mode, r, quality="high"):
 
 
 def kernel_of_spans(spans):
-    """The aperture that spans stand for, (2 reach + 1, 2 reach + 1)."""
-    n = spans.reach
-    kernel = np.zeros((2 * n + 1, 2 * n + 1))
+    """The aperture that spans stand for, (2 rows + 1, 2 columns + 1) of what they reach."""
+    rows, columns = spans.reach
+    kernel = np.zeros((2 * rows + 1, 2 * columns + 1))
     for dy, half, weight in zip(spans.dy, spans.half, spans.weight, strict=True):
-        for row in {n - dy, n + dy}:
-            kernel[row, n - half : n + half + 1] += weight
+        for row in {rows - dy, rows + dy}:
+            kernel[row, columns - half : columns + half + 1] += weight
     return kernel
 
 
@@ -38,17 +39,22 @@ def test_the_grid_keeps_the_least_ratio(mode, quality):
     least, factors = RATIO[mode, quality], set()
     for r in least * np.linspace(0.1, 20.2, 90):
         p = plan(mode, r, quality)
-        factors.add(p.factor)
-        assert p.factor == 1 or r / p.factor >= least
-        assert p.factor == 16 or r / (p.factor + 1) < least  # and none coarser would
+        factor = p.across.factor
+        factors.add(factor)
+        assert factor == 1 or r / factor >= least
+        assert factor == 16 or r / (factor + 1) < least  # and none coarser would
+        joined = mode == "bokeh" and factor == 1 and r / 2 >= ROWS_RATIO[quality]
+        assert p.down.factor == (2 if joined else factor)
     assert factors == set(range(1, 17))
 
 
 @pytest.mark.parametrize("mode", ["gaussian", "bokeh"])
 def test_exact_stays_at_full_resolution(mode):
     p = plan(mode, 300, "exact")
-    assert (p.factor, p.first, p.grid) == (1, 0, (p.height, p.width))
-    np.testing.assert_array_equal(p.down, [1])
+    assert p.grid == (p.height, p.width)
+    for axis in (p.down, p.across):
+        assert (axis.factor, axis.first) == (1, 0)
+        np.testing.assert_array_equal(axis.down, [1])
 
 
 def test_the_radius_is_a_fraction_of_the_diagonal():
@@ -59,7 +65,8 @@ def test_the_radius_is_a_fraction_of_the_diagonal():
 
 def test_cells_cover_the_frame_and_the_last_may_be_partial():
     for size, cells in ((100, 25), (101, 26), (103, 26), (1, 1)):
-        p = optics.Plan(size, 2 * size, 4, 0, *[None] * 4)
+        axis = optics.spline_axis(4)
+        p = optics.Plan(size, 2 * size, axis, axis, optics.gaussian(1.0))
         assert p.grid == (cells, -(-2 * size // 4))
 
 
@@ -70,7 +77,7 @@ def test_a_plan_is_made_once_and_says_the_same_again():
     assert optics.plan(spec, 1200, 900) is not first
     again = optics.plan.__wrapped__(spec, 900, 1200)
     for name in ("down", "shift", "up"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+        np.testing.assert_array_equal(getattr(again.across, name), getattr(first.across, name))
     np.testing.assert_array_equal(again.aperture.weight, first.aperture.weight)
 
 
@@ -80,14 +87,15 @@ def test_a_picture_beyond_two_gigabytes_is_planned(mode, quality):
     side = 70_000  # 4.9e9 pixels; not allocated
     radius = 0.05 if quality != "exact" else 0.005
     p = optics.plan.__wrapped__(BlurSpec(mode, radius, 0.0, quality=quality), side, side)
-    assert p.grid == (-(-side // p.factor),) * 2
-    assert all(type(n) is int for n in (p.height, p.width, p.factor, p.first, p.aperture.reach, *p.grid))
-    assert p.grid[0] * p.grid[1] * p.factor**2 >= side * side  # Python's integers: nothing wraps
+    factor = p.across.factor
+    assert p.grid == (-(-side // factor),) * 2
+    assert all(type(n) is int for n in (p.height, p.width, factor, p.across.first, *p.aperture.reach, *p.grid))
+    assert p.grid[0] * p.grid[1] * factor**2 >= side * side  # Python's integers: nothing wraps
     taps = p.aperture.weights if mode == "gaussian" else p.aperture.weight * (2 * p.aperture.half + 1.0)
     assert np.isfinite(taps).all()
     if mode == "bokeh":
         assert (p.aperture.half >= 0).all()
-        assert p.aperture.half.max() == p.aperture.dy.max() == p.aperture.reach
+        assert (p.aperture.dy.max(), p.aperture.half.max()) == p.aperture.reach
 
 
 # --- Apertures ---
@@ -96,20 +104,21 @@ def test_a_picture_beyond_two_gigabytes_is_planned(mode, quality):
 @pytest.mark.parametrize("sigma", [0, 0.01, 0.3, 1, 2.5, 8, 70])
 def test_taps(sigma):
     taps = optics.gaussian(sigma)
-    assert taps.weights.shape == (2 * taps.reach + 1,)
+    reach, beside = taps.reach
+    assert reach == beside >= 4 * sigma
+    assert taps.weights.shape == (2 * reach + 1,)
     assert taps.weights.dtype == np.float32
     assert taps.weights.sum(dtype=float) == pytest.approx(1, abs=1e-6)
     np.testing.assert_array_equal(taps.weights, taps.weights[::-1])
-    assert taps.reach >= 4 * sigma
     want = reference.gaussian_kernel(sigma)
-    reach = max(taps.reach, len(want) // 2)
+    reach = max(reach, len(want) // 2)
     pad = [np.pad(k, reach - len(k) // 2) for k in (taps.weights, want)]
     np.testing.assert_allclose(*pad, atol=1e-6)
 
 
 @pytest.mark.parametrize("r", [0.3, 0.5, 0.7, 1, 1.5, 2.5, 10, 24.3])
 def test_spans_rebuild_the_exact_disk(r):
-    spans = optics.disk(r, 99, 99)
+    spans = optics.disk(r, (99, 99))
     assert (spans.dy.dtype, spans.half.dtype, spans.weight.dtype) == (np.int32, np.int32, np.float32)
     assert (spans.weight > 0).all()
     kernel, want = kernel_of_spans(spans), reference.disk_kernel(r)
@@ -120,12 +129,24 @@ def test_spans_rebuild_the_exact_disk(r):
 
 @pytest.mark.parametrize(("rows", "columns"), [(5, 50), (50, 5), (3, 3), (1, 12)])
 def test_of_a_disk_only_what_reaches_across_the_frame_is_there(rows, columns):
-    whole, part = kernel_of_spans(optics.disk(10.3, 99, 99)), kernel_of_spans(optics.disk(10.3, rows, columns))
+    whole, part = kernel_of_spans(optics.disk(10.3, (99, 99))), kernel_of_spans(optics.disk(10.3, (rows, columns)))
     down, across = (min(n - 1, 10) for n in (rows, columns))
-    centre, here = len(whole) // 2, len(part) // 2
-    cut = (slice(centre - down, centre + down + 1), slice(centre - across, centre + across + 1))
-    same = (slice(here - down, here + down + 1), slice(here - across, here + across + 1))
-    np.testing.assert_allclose(part[same], whole[cut], rtol=0, atol=1e-9)
+    centre = len(whole) // 2
+    cut = whole[centre - down : centre + down + 1, centre - across : centre + across + 1]
+    np.testing.assert_allclose(part, cut, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("cell", [(2, 1), (2, 2), (3, 2)])
+def test_a_disk_over_larger_cells_has_their_areas(cell):
+    high, wide = cell
+    spans = optics.disk(10.3, (99, 99), cell)
+    rows, columns = spans.reach
+    inner = (np.arange(200) + 0.5) / 200 - 0.5  # of a cell, in its sides
+    y = (np.arange(-rows, rows + 1)[:, None] + inner).ravel() * high
+    x = (np.arange(-columns, columns + 1)[:, None] + inner).ravel() * wide
+    inside = np.hypot(y[:, None], x) <= 10.3
+    want = inside.reshape(2 * rows + 1, 200, 2 * columns + 1, 200).mean((1, 3)) * high * wide / (np.pi * 10.3**2)
+    np.testing.assert_allclose(kernel_of_spans(spans), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(1, 1_000_000), (1_000_000, 1), (3, 5_000_000), (7_000, 7_000)])
@@ -133,7 +154,7 @@ def test_a_plan_is_no_larger_than_the_picture_s_sides(size):
     """Thin pictures have radii of many times their width."""
     p = optics.plan.__wrapped__(BlurSpec("bokeh", 0.05, 0.0), *size)
     rows, columns = (n + 2 * optics.BORDER for n in p.grid)
-    assert len(p.aperture.dy) <= 2 * min(rows + columns, 3 * p.aperture.reach)
+    assert len(p.aperture.dy) <= 2 * min(rows + columns, 3 * max(p.aperture.reach))
     assert p.aperture.dy.max() < rows
     assert p.aperture.half.max() < columns
 
@@ -142,10 +163,11 @@ def test_a_plan_is_no_larger_than_the_picture_s_sides(size):
 def test_the_gaussian_leaves_out_what_decimation_and_upsampling_blur(factor):
     r = 4 * factor + 2
     p = plan("gaussian", r)
-    assert p.factor == factor
-    x = np.arange(-p.aperture.reach, p.aperture.reach + 1)
+    assert p.across.factor == factor
+    reach, _ = p.aperture.reach
+    x = np.arange(-reach, reach + 1)
     own = (p.aperture.weights.astype(float) * x * x).sum() * factor**2
-    assert own + optics.variance(p.down) + factor**2 / 3 == pytest.approx(r * r, rel=1e-4)
+    assert own + optics.variance(p.down.down) + factor**2 / 3 == pytest.approx(r * r, rel=1e-4)
 
 
 # --- Down and up ---
@@ -225,4 +247,4 @@ def test_the_boost_table(highlights):
 
 @pytest.mark.parametrize("r", [1e-170, 5e-324])
 def test_a_disk_smaller_than_any_square_is_one_pixel(r):
-    np.testing.assert_array_equal(kernel_of_spans(optics.disk(r, 9, 9)), [[1]])
+    np.testing.assert_array_equal(kernel_of_spans(optics.disk(r, (9, 9))), [[1]])

@@ -22,6 +22,7 @@ Ints = NDArray[np.int32]
 # Measured against float64 on night photos (docs/maths.md, table to (6)).
 GAUSSIAN_RATIO = {"high": 4.0, "fast": 2.0}  # least sigma / factor
 DISK_RATIO = {"high": 16.6, "fast": 12.0}  # least R / factor
+ROWS_RATIO = {"high": 12.5, "fast": 9.0}  # where only rows are joined, two at a time: half of the error, 3 dB
 MAX_FACTOR = 16  # coarser grids save nothing any more
 SUPPORT = 5.0  # of the gaussian, in sigma: 6e-7 of its weight lies outside; 4 costs 0.3 LSB beside boosted highlights
 BORDER = 2  # low-res cells that the upsampling reads beyond the frame
@@ -31,8 +32,13 @@ BORDER = 2  # low-res cells that the upsampling reads beyond the frame
 class Taps:
     """One symmetric row of weights, applied along rows and then along columns."""
 
-    weights: Floats  # (2 * reach + 1,), sums to 1
-    reach: int
+    weights: Floats  # (2 * reach + 1,), they sum to 1
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Cells that a result is made of, above or below it and beside it."""
+        n = len(self.weights) // 2
+        return n, n
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,31 +52,46 @@ class Spans:
     dy: Ints  # (k,)
     half: Ints  # (k,)
     weight: Floats  # (k,), the whole aperture sums to 1
-    reach: int
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Cells that a result is made of, above or below it and beside it."""
+        return int(self.dy.max()), int(self.half.max())
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """Everything a backend needs to blur one picture of ``height`` x ``width`` pixels.
+class Axis:
+    """How pixels become cells along one axis, and cells pixels.
 
-    The grid has one cell for ``factor`` x ``factor`` pixels. Cell X is the sum over i of ``down[i]`` * pixel[X *
-    factor + first + i], in both axes; pixel X * factor + p of the blurred picture is the sum over j in 0..3 of
-    ``up[p, j]`` * cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels and ``up`` is not used.
+    Cell X is the sum over i of ``down[i]`` * pixel[X * factor + first + i]; pixel X * factor + p of the blurred picture
+    is the sum over j in 0..3 of ``up[p, j]`` * cell[X + shift[p] + j]. With ``factor`` 1 cells are pixels.
     """
 
-    height: int
-    width: int
     factor: int
     first: int
     down: Floats  # (2 * factor or one less,)
     shift: Ints  # (factor,)
     up: Floats  # (factor, 4)
+
+    def cells(self, pixels: int) -> int:
+        """Return how many cells cover so many pixels; the last may be partial."""
+        return -(-pixels // self.factor)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a backend needs to blur one picture of ``height`` x ``width`` pixels."""
+
+    height: int
+    width: int
+    down: Axis  # along a column of pixels: rows of pixels become rows of cells
+    across: Axis  # along a row
     aperture: Taps | Spans
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of cells that cover the frame; the last of each may be partial."""
-        return cells(self.height, self.factor), cells(self.width, self.factor)
+        return self.down.cells(self.height), self.across.cells(self.width)
 
 
 @lru_cache(maxsize=64)
@@ -118,23 +139,32 @@ def plan(spec: BlurSpec, height: int, width: int) -> Plan:
     r = radius_px(spec.radius, height, width)
     ratio = (GAUSSIAN_RATIO if spec.mode == "gaussian" else DISK_RATIO).get(spec.quality, math.inf)
     factor = min(max(int(r / ratio), 1), MAX_FACTOR)
+    if spec.mode == "gaussian":
+        axis = spline_axis(factor)
+        # (6): decimation and upsampling are blurs themselves; what they do is left out of the taps.
+        own = 0.0 if factor == 1 else variance(tent(factor)[0]) + factor**2 / 3
+        return Plan(height, width, axis, axis, gaussian(math.sqrt(r * r - own) / factor))
+    across = best_axis(factor)
+    joined = factor == 1 and r / 2 >= ROWS_RATIO.get(spec.quality, math.inf)
+    down = best_axis(2) if joined else across
+    frame = down.cells(height) + 2 * BORDER, across.cells(width) + 2 * BORDER
+    return Plan(height, width, down, across, disk(r, frame, (down.factor, across.factor)))
+
+
+def spline_axis(factor: int) -> Axis:
+    """Return a gaussian's axis: tent down, cubic B-spline up."""
     down, first = tent(factor)
     shift, t = between(factor)
-    if spec.mode == "gaussian":
-        up = cubic_spline(t)
-        # (6): decimation and upsampling are blurs themselves; what they do is left out of the taps.
-        own = 0.0 if factor == 1 else variance(down) + factor**2 / 3
-        aperture: Taps | Spans = gaussian(math.sqrt(r * r - own) / factor)
-    else:
-        up = best_interpolation(factor, down, first, shift)
-        rows, columns = cells(height, factor), cells(width, factor)
-        aperture = disk(r / factor, rows + 2 * BORDER, columns + 2 * BORDER)
-    return Plan(height, width, factor, first, down.astype(np.float32), shift, up.astype(np.float32), aperture)
+    return Axis(factor, first, down.astype(np.float32), shift, cubic_spline(t).astype(np.float32))
 
 
-def cells(pixels: int, factor: int) -> int:
-    """Return how many cells cover so many pixels; the last may be partial."""
-    return -(-pixels // factor)
+@lru_cache(maxsize=MAX_FACTOR)
+def best_axis(factor: int) -> Axis:
+    """Return a disk's axis: tent down, up by what undoes the tent best."""
+    down, first = tent(factor)
+    shift, _ = between(factor)
+    up = best_interpolation(factor, down, first, shift)
+    return Axis(factor, first, down.astype(np.float32), shift, up.astype(np.float32))
 
 
 def gaussian(sigma: float) -> Taps:
@@ -142,34 +172,36 @@ def gaussian(sigma: float) -> Taps:
     reach = math.ceil(SUPPORT * sigma)
     x = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (x / sigma) ** 2) if sigma > 0 else np.ones(1)
-    return Taps((weights / weights.sum()).astype(np.float32), reach)
+    return Taps((weights / weights.sum()).astype(np.float32))
 
 
-def disk(radius: float, rows: int, columns: int) -> Spans:
-    """Return the spans of a disk of ``radius`` cells, every cell weighted by its covered area.
+def disk(radius: float, frame: tuple[int, int], cell: tuple[int, int] = (1, 1)) -> Spans:
+    """Return the spans of a disk of ``radius`` pixels over cells of some pixels' height and width, by covered area.
 
-    Only what reaches from one cell of a frame of ``rows`` x ``columns`` to another is there: memory and time are linear
-    in the frame's cells, however thin it is.
+    Only what reaches from one cell of a frame of so many rows and columns to another is there: memory and time are
+    linear in the frame's cells, however thin it is.
     """
     radius = max(radius, 0.5)  # a smaller one lies within its pixel
-    cover = disk_cover(radius, rows, columns)
+    cover = disk_cover(radius, frame, cell)
     # Along a row the cover falls with |dx|: it is a sum of centred intervals, one for each place where it falls. The
     # last takes all that would fall beyond the frame. Less than the areas' rounding error is no fall.
     fall = cover - np.pad(cover, ((0, 0), (0, 1)))[:, 1:]
     dy, half = np.nonzero(fall > max(1e-9, 1e-15 * radius**2))
     weight = (fall[dy, half] / (math.pi * radius**2)).astype(np.float32)
-    return Spans(dy.astype(np.int32), half.astype(np.int32), weight, max(cover.shape) - 1)
+    return Spans(dy.astype(np.int32), half.astype(np.int32), weight)
 
 
-def disk_cover(radius: float, rows: int, columns: int) -> NDArray[np.float64]:
-    """Return the covered area of the first ``rows`` x ``columns`` cells of a disk's quadrant, or as many as it has.
+def disk_cover(radius: float, frame: tuple[int, int], cell: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the covered area, in pixels, of a disk quadrant's cells: the first rows and columns, or as many as it has.
 
-    They are in [0, 1]; ``radius`` is at least 0.5. The area of {0 <= x <= a, 0 <= y <= b} within the disk has a closed
-    form; a cell is a difference of four of them.
+    ``radius`` is at least half a cell. The area of {0 <= x <= a, 0 <= y <= b} within the disk has a closed form; a cell
+    is a difference of four of them.
     """
-    n = math.ceil(radius - 0.5) + 1
     down, across = (
-        np.minimum(np.concatenate([[0.0], np.arange(min(n, most)) + 0.5]), radius) for most in (rows, columns)
+        np.minimum(
+            np.concatenate([[0.0], np.arange(min(math.ceil(radius / side - 0.5) + 1, most)) + 0.5]) * side, radius
+        )
+        for most, side in zip(frame, cell, strict=True)
     )
     corner = quadrant_area(across[None, :], down[:, None], radius)
     cover = np.diff(np.diff(corner, axis=0), axis=1)

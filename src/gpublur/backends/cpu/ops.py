@@ -30,8 +30,7 @@ STEEP = np.float32(1 / matting.BACKGROUND_BELOW)
 NO_CELLS = np.zeros((0, 1, 1), np.float32)
 DTYPES = {1: np.uint8, 2: np.uint16, 4: np.float32}  # of pictures and masks, by the size of a value
 NOWHERE = np.zeros(4, np.float32)
-NO_SHIFT = np.zeros(1, np.int32)
-NO_UP = np.zeros((1, 4), np.float32)
+NO_CELLS_UP = loops.Interpolation(1, np.zeros(1, np.int32), np.zeros((1, 4), np.float32))
 
 
 class Matte(NamedTuple):
@@ -177,11 +176,12 @@ def highlight_curve(spec: BlurSpec) -> loops.HighlightCurve:
 def frames(plan: Plan, source: loops.Source) -> Frames:
     """Allocate what one band needs."""
     colours = source.colours
-    rows, margin = band_rows(plan, colours), plan.aperture.reach + BORDER + 1
+    rows, (above, beside) = band_rows(plan, colours), plan.aperture.reach
+    margin = beside + BORDER + 1
     height, width = plan.grid
     columns = width + 2 * margin
     all_rows = height + 2 * BORDER
-    cells = min(all_rows, rows + 2 * plan.aperture.reach + 2 * BORDER + 1)
+    cells = min(all_rows, rows + 2 * above + 2 * BORDER + 1)
     soft = min(all_rows, rows + 2 * BORDER + 1)
     return Frames(
         np.zeros((cells, colours + 1, columns), np.float32), np.zeros((soft, colours + 1, columns), np.float32), margin
@@ -190,24 +190,25 @@ def frames(plan: Plan, source: loops.Source) -> Frames:
 
 def bands(plan: Plan, source: loops.Source) -> Iterator[Band]:
     """Yield the bands of a picture from top to bottom; each begins where the one before ended."""
-    rows, reach = band_rows(plan, source.colours), plan.aperture.reach
+    rows, reach = band_rows(plan, source.colours), plan.aperture.reach[0]
     height = plan.grid[0]
     fresh = soft = -BORDER
     for top in range(0, height, rows):
         end = min(top + rows, height)
         soft_end = end + BORDER
         fresh_end = max(fresh, min(soft_end + reach, height + BORDER))
-        yield Band((fresh, fresh_end), (soft, soft_end), (top * plan.factor, min(end * plan.factor, plan.height)))
+        yield Band(
+            (fresh, fresh_end), (soft, soft_end), (top * plan.down.factor, min(end * plan.down.factor, plan.height))
+        )
         fresh, soft = fresh_end, soft_end
 
 
 def decimate(
     source: loops.Source, matte: Matte, curve: loops.HighlightCurve, plan: Plan, frames: Frames, band: Band
 ) -> None:
-    """Fill the band's fresh rows of cells with weighted light (3), shrunk by the plan's factor (6)."""
-    loops.decimate(
-        source, matte.cover, curve, plan.factor, plan.down, plan.first, frames.cells, frames.margin, *band.fresh
-    )
+    """Fill the band's fresh rows of cells with weighted light (3), shrunk by the plan's factors (6)."""
+    down, across = (loops.Decimation(axis.factor, axis.first, axis.down) for axis in (plan.down, plan.across))
+    loops.decimate(source, matte.cover, curve, down, across, frames.cells, frames.margin, *band.fresh)
 
 
 def separable(taps: Taps, plan: Plan, frames: Frames, band: Band) -> None:
@@ -222,7 +223,7 @@ def spans(runs: Spans, plan: Plan, frames: Frames, band: Band) -> None:
     """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
     loops.prefix_rows(frames.cells, *band.fresh)
     loops.span_rows(
-        frames.cells, runs.dy, runs.half, runs.weight, int(runs.half.max()), frames.soft, frames.margin, -BORDER,
+        frames.cells, runs.dy, runs.half, runs.weight, runs.reach[1], frames.soft, frames.margin, -BORDER,
         plan.grid[0] + BORDER, *band.soft,
     )  # fmt: skip
 
@@ -231,17 +232,18 @@ def composite(
     source: loops.Source, matte: Matte, plan: Plan, frames: Frames, spec: BlurSpec, out: NDArray[Any], band: Band
 ) -> None:
     """Write the band's pixels: alpha F + (1 - alpha) B, encoded; the picture's own values where alpha is 1."""
+    down, across = (loops.Interpolation(axis.factor, axis.shift, axis.up) for axis in (plan.down, plan.across))
+    none = np.zeros(source.colours, np.float32)
     loops.composite(
-        source, matte.cover, matte.fields, frames.soft, frames.margin, plan.factor, plan.shift, plan.up,
-        np.zeros(source.colours, np.float32), output_encoding(out.dtype, spec.linear_light, spec.dither),
-        memory(out, source.pixels.jump > 0), *band.pixels,
+        source, matte.cover, matte.fields, frames.soft, frames.margin, down, across, none,
+        output_encoding(out.dtype, spec.linear_light, spec.dither), memory(out, source.pixels.jump > 0), *band.pixels,
     )  # fmt: skip
 
 
 def fill(source: loops.Source, matte: Matte, colour: NDArray[np.float32], out: NDArray[Any]) -> None:
     """Write alpha F + (1 - alpha) colour, blended in linear light; ``colour`` is (colours,) linear."""
     loops.composite(
-        source, matte.cover, matte.fields, NO_CELLS, 0, 1, NO_SHIFT, NO_UP, colour,
+        source, matte.cover, matte.fields, NO_CELLS, 0, NO_CELLS_UP, NO_CELLS_UP, colour,
         output_encoding(out.dtype, True), memory(out, source.pixels.jump > 0), 0, source.height,
     )  # fmt: skip
 
@@ -297,6 +299,7 @@ def cover(mask: NDArray[Any], unit: np.float32) -> loops.AlphaSource:
 
 def band_rows(plan: Plan, colours: int) -> int:
     """Return the rows of cells in a band: as many as fit BAND_BYTES, never fewer than 32."""
-    columns = plan.grid[1] + 2 * (plan.aperture.reach + BORDER + 1)
+    above, beside = plan.aperture.reach
+    columns = plan.grid[1] + 2 * (beside + BORDER + 1)
     fit = BAND_BYTES * numba.get_num_threads() // (4 * (colours + 1) * columns)
-    return max(32, (fit - 2 * plan.aperture.reach - 4 * BORDER - 2) // 2)
+    return max(32, (fit - 2 * above - 4 * BORDER - 2) // 2)

@@ -229,14 +229,20 @@ def bands(plan: Plan, source: Source) -> Iterator[Source]:
 
 
 def decimate(source: Source, matte: Matte, curve: NDArray[Any], plan: Plan, frames: Frames, band: Source) -> None:
-    """Fill the frame with weighted light (3), shrunk by the plan's factor (6)."""
+    """Fill the frame with weighted light (3), shrunk by the plan's factors (6)."""
     picture = source.picture
-    overlap, slabs = int(len(plan.down) > plan.factor), -(-RUN // plan.factor)
-    cells = STRIP // plan.factor - overlap
-    fixed = 16 * 8 + (256 * COPIES * 4 if np.dtype(picture.dtype).itemsize == 1 else 0)
+    down, across = plan.down, plan.across
+    overlap, slabs = int(down.factor > 1), -(-RUN // down.factor)
+    cells = STRIP // across.factor - int(across.factor > 1)
+    fixed = 2 * 16 * 8 + (256 * COPIES * 4 if np.dtype(picture.dtype).itemsize == 1 else 0)
     room = (SLOTS + overlap * cells) * 4 * (source.colours + 1) + 16 * samples(matte, STRIP)
     warps = warps_for(WARPS, fixed, room)
-    grid = (frames.table.at["down"], plan.factor, plan.first, len(plan.down), *plan.grid, BORDER, slabs, cells)
+    at = frames.table.at
+    axes = (
+        (weights, axis.factor, axis.first, len(axis.down))
+        for weights, axis in ((at["down"], down), (at["across"], across))
+    )
+    grid = (*axes, *plan.grid, BORDER, slabs, cells)
     blocks = (-(-frames.columns // cells), -(-frames.rows // (warps * slabs - overlap)), picture.count)
     launch(
         source, "decimate", f"decimate_{kind(source)}", blocks, (WARP, warps), fixed + warps * room,
@@ -253,20 +259,21 @@ def separable(taps: Taps, plan: Plan, frames: Frames, band: Source) -> None:
         blocks = (-(-columns // WARP), -(-rows // (WARPS * ROWS)), band.picture.count)
         launch(
             band, "separable", f"separable_{band.colours}", blocks, (WARP, WARPS), 0,
-            cells, out, np.uint64(frames.table.at["taps"]), np.int32(taps.reach), np.int32(rows), np.int32(columns),
+            cells, out, np.uint64(frames.table.at["taps"]), np.int32(taps.reach[0]), np.int32(rows), np.int32(columns),
         )  # fmt: skip
 
 
 def spans(runs: Spans, plan: Plan, frames: Frames, band: Source) -> None:
     """Blur the frame with a flat aperture (7)."""
-    at, line = frames.table.at, TILE + 2 * runs.reach + 1
+    at, (above, beside) = frames.table.at, runs.reach
+    line = TILE + 2 * beside + 1
     staged = min(GROUPS * TILE // WARP, SHARED // (line * 4 * (band.colours + 1)))
     if staged == 0:
         raise InvalidArgument(
-            f"quality='exact' of a {plan.width} x {plan.height} picture is a disk of {runs.reach} pixels, which the "
+            f"quality='exact' of a {plan.width} x {plan.height} picture is a disk of {beside} pixels, which the "
             "GPU has no room for; take 'high', or device='cpu'"
         )
-    steps = np.array((at["weight"], at["half"], at["start"], runs.reach, staged), STEPS)
+    steps = np.array((at["weight"], at["half"], at["start"], above, beside, staged), STEPS)
     blocks = (-(-frames.columns // TILE), -(-frames.rows // (ROWS * GROUPS)), band.picture.count)
     launch(
         band, "spans", f"spans_{band.colours}", blocks, (TILE, GROUPS), staged * line * 4 * (band.colours + 1),
@@ -277,10 +284,8 @@ def spans(runs: Spans, plan: Plan, frames: Frames, band: Source) -> None:
 def composite(source: Source, matte: Matte, plan: Plan, frames: Frames, spec: BlurSpec, out: Any, band: Source) -> None:
     """Write the pictures: alpha F + (1 - alpha) B, encoded; the pictures' own values where alpha is 1."""
     cells = source.picture.memory.address(frames.cells if isinstance(plan.aperture, Taps) else frames.other)
-    upsampling = (
-        (0, 0, 0, 0), cells, frames.table.at["up"], frames.table.at["across"], plan.factor, tables.offset(plan),
-        tables.reciprocal(plan.factor), *plan.grid, BORDER,
-    )  # fmt: skip
+    places = ((axis.factor, tables.offset(axis), tables.reciprocal(axis.factor)) for axis in (plan.down, plan.across))
+    upsampling = ((0, 0, 0, 0), cells, frames.table.at["up"], frames.table.at["beside"], *places, *plan.grid, BORDER, 0)
     put(f"composite_{kind(source)}", source, matte, upsampling, spec.linear_light, out, spec.dither)
 
 
@@ -347,7 +352,7 @@ def halved(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 def bare(colour: tuple[float, ...]) -> tuple[Any, ...]:
     """Return what UPSAMPLING holds where there is no blur, but a colour."""
-    return colour, 0, 0, 0, 1, 0, 0, 0, 0, 0
+    return colour, 0, 0, 0, (1, 0, 0), (1, 0, 0), 0, 0, 0, 0
 
 
 def put(

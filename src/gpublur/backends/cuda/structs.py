@@ -34,15 +34,19 @@ COLOR_FIELDS = np.dtype(
     [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
 )
 HIGHLIGHT_CURVE = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
+AXIS = np.dtype([("weights", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4")], align=True)
 GRID = np.dtype(
-    [("down", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4"), ("rows", "i4"), ("columns", "i4"),
-     ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,
+    [("down", AXIS), ("across", AXIS), ("rows", "i4"), ("columns", "i4"), ("border", "i4"), ("slabs", "i4"),
+     ("cells", "i4")], align=True,
 )  # fmt: skip
+PLACE = np.dtype([("factor", "i4"), ("offset", "i4"), ("reciprocal", "u4")])  # Parts of composite.cu
 UPSAMPLING = np.dtype(
-    [("colour", "f4", 4), ("cells", "u8"), ("up", "u8"), ("across", "u8"), ("factor", "i4"), ("offset", "i4"),
-     ("reciprocal", "u4"), ("rows", "i4"), ("columns", "i4"), ("border", "i4")], align=True,
+    [("colour", "f4", 4), ("cells", "u8"), ("up", "u8"), ("across", "u8"), ("down", PLACE), ("beside", PLACE),
+     ("rows", "i4"), ("columns", "i4"), ("border", "i4"), ("padding", "i4")], align=True,
 )  # fmt: skip  # a multiple of 16 bytes, as its float4 is aligned
-STEPS = np.dtype([("weight", "u8"), ("half", "u8"), ("start", "u8"), ("reach", "i4"), ("staged", "i4")], align=True)
+STEPS = np.dtype(
+    [("weight", "u8"), ("half", "u8"), ("start", "u8"), ("rows", "i4"), ("reach", "i4"), ("staged", "i4")], align=True
+)
 SAMPLING = np.dtype([("step", "i4"), ("top", "i4"), ("left", "i4"), ("rows", "i4"), ("columns", "i4")])
 TUNING = np.dtype(
     [("epsilon", "f4"), ("flat", "f4"), ("unsure", "f4"), ("explained", "f4"), ("doubt", "f4"), ("stretch", "f4"),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...memory import Memory
-from ...optics import Plan, Spans, Taps
+from ...optics import Axis, Plan, Spans, Taps
 from . import loader
 
 QUAD = 4  # of pixel.cuh
@@ -32,9 +32,9 @@ class Table(NamedTuple):
     at: dict[str, int]
 
 
-def offset(plan: Plan) -> int:
-    """Return h with which pixel x is interpolated from the cells from (x + h) // factor - 2 on: the plan's shift."""
-    return plan.factor - int((plan.shift == -2).sum()) if plan.factor > 1 else 0
+def offset(axis: Axis) -> int:
+    """Return h with which pixel x is interpolated from the cells from (x + h) // factor - 2 on: the axis's shift."""
+    return axis.factor - int((axis.shift == -2).sum()) if axis.factor > 1 else 0
 
 
 def reciprocal(factor: int) -> int:
@@ -45,19 +45,30 @@ def reciprocal(factor: int) -> int:
 @lru_cache(maxsize=TABLES)
 def of(plan: Plan) -> dict[str, NDArray[Any]]:
     """Return the plan's arrays as the kernels read them."""
-    # A pixel's weights stand where it is counted from the first of its four cells, which is so many cells before.
-    part = (np.arange(plan.factor) + offset(plan)) % plan.factor
-    up = plan.up[np.argsort(part)]
-    across = np.zeros((plan.factor, CELLS, QUAD), np.float32)
-    if plan.factor > 1:
-        for first, pixel in np.ndindex(plan.factor, QUAD):
-            skipped, at = divmod(first + pixel, plan.factor)
-            across[first, skipped : skipped + up.shape[1], pixel] = up[at]
-    found: dict[str, NDArray[Any]] = {"down": plan.down, "up": up, "across": across}
+    found: dict[str, NDArray[Any]] = {
+        "down": plan.down.down, "across": plan.across.down, "up": by_part(plan.down), "beside": in_quads(plan.across)
+    }  # fmt: skip
     if isinstance(plan.aperture, Taps):
         return found | {"taps": np.pad(plan.aperture.weights, ROWS - 1)}
     weight, half, start = steps(plan.aperture)
     return found | {"weight": weight, "half": half, "start": start}
+
+
+def by_part(axis: Axis) -> NDArray[np.float32]:
+    """Return a pixel's weights where it is counted from the first of its four cells, which is so many cells before."""
+    return axis.up[np.argsort((np.arange(axis.factor) + offset(axis)) % axis.factor)]
+
+
+def in_quads(axis: Axis) -> NDArray[np.float32]:
+    """Return the weights of neighbouring cells in four neighbouring pixels, for each part that the first lies in."""
+    if axis.factor == 1:
+        return np.eye(CELLS, QUAD, dtype=np.float32)[None]
+    up = by_part(axis)
+    weights = np.zeros((axis.factor, CELLS, QUAD), np.float32)
+    for first, pixel in np.ndindex(axis.factor, QUAD):
+        skipped, at = divmod(first + pixel, axis.factor)
+        weights[first, skipped : skipped + up.shape[1], pixel] = up[at]
+    return weights
 
 
 def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
@@ -66,21 +77,19 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     Returns
     -------
     weight : (k, ROWS) float32
-    half : (2 * reach + ROWS,) int32
-    start : (2 * reach + ROWS + 1,) int32
+    half : (2 * rows + ROWS,) int32, of the rows that the spans reach above and below
+    start : (2 * rows + ROWS + 1,) int32
     """
-    down = spans.dy.max()  # less than the reach where the frame is wider than high
+    down = spans.reach[0]
     dense = np.zeros((down + 1, spans.half.max() + 1), np.float32)
     dense[spans.dy, spans.half] = spans.weight
     nothing = np.zeros_like(dense[0])
     weights, halves, start = [], [], [0]
-    for q in range(-spans.reach, spans.reach + ROWS):
-        low = high = 0
-        if -down <= q < down + ROWS:
-            rows = [dense[abs(q - i)] if abs(q - i) <= down else nothing for i in range(ROWS)]
-            used = np.flatnonzero(np.any(rows, axis=0))
-            low, high = used[0], used[-1] + 1
-            weights.append(np.stack(rows, axis=1)[low:high])
+    for q in range(-down, down + ROWS):
+        rows = [dense[abs(q - i)] if abs(q - i) <= down else nothing for i in range(ROWS)]
+        used = np.flatnonzero(np.any(rows, axis=0))
+        low, high = used[0], used[-1] + 1
+        weights.append(np.stack(rows, axis=1)[low:high])
         halves.append(low)
         start.append(start[-1] + high - low)
     return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)

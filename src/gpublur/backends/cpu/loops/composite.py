@@ -24,8 +24,16 @@ class ColorFields(NamedTuple):
     below: np.float32  # blurred weight under which the background field fills in
 
 
+class Interpolation(NamedTuple):
+    """How cells become pixels along one axis, as in `optics.Axis`."""
+
+    factor: int
+    shift: NDArray
+    up: NDArray
+
+
 @loop
-def composite(light, cover, fields, frame, margin, factor, shift, up, constant, encoding, out, begin, end, part, parts):
+def composite(light, cover, fields, frame, margin, down, across, constant, encoding, out, begin, end, part, parts):
     """Write pixel rows begin..end-1: alpha F + (1 - alpha) B, B the upsampled frame or the ``constant`` colour.
 
     Pixels with alpha 1 are copied as they are. Without rows in the frame B is ``constant`` (colours,), linear.
@@ -43,12 +51,12 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
     for from_row in range(begin + part * block, end, parts * block):
         held[:] = -9
         for y in range(from_row, min(from_row + block, end)):
-            phase = y % factor
-            base = y // factor + shift[phase]
-            if capacity > 0 and factor > 1:
+            phase = y % down.factor
+            base = y // down.factor + down.shift[phase]
+            if capacity > 0 and down.factor > 1:
                 for cell in range(base, base + 4):
                     if held[cell & 3] != cell:
-                        widen(frame[(cell + capacity) % capacity], margin, shift, up, sparse, wide[cell & 3])
+                        widen(frame[(cell + capacity) % capacity], margin, across, sparse, wide[cell & 3])
                         held[cell & 3] = cell
             alpha_row(cover, y, alpha)
             if cover.given:
@@ -63,8 +71,8 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
                     for c in range(colours):
                         blur[c, :n] = constant[c]
                 else:
-                    if factor > 1:
-                        upright(wide, base, up[phase], x0, n, blur)
+                    if down.factor > 1:
+                        upright(wide, base, down.up[phase], x0, n, blur)
                     else:
                         for c in range(colours + 1):
                             cells = frame[(y + capacity) % capacity, c, margin + x0 : margin + x0 + n]
@@ -94,10 +102,16 @@ def composite(light, cover, fields, frame, margin, factor, shift, up, constant, 
 
 
 @helper
-def widen(rows, margin, shift, up, line, out):
-    """Upsample one row of cells (planes, columns) to pixels (planes, W) by the polyphase weights; ``line`` is spare."""
+def widen(rows, margin, across, line, out):
+    """Upsample one row of cells (planes, columns) to pixels (planes, W); ``line`` is spare."""
     planes, width = out.shape
-    factor = up.shape[0]
+    factor, shift, up = across.factor, across.shift, across.up
+    if factor == 1:
+        for c in range(planes):
+            row, into = rows[c, margin : margin + width], out[c]
+            for x in range(width):
+                into[x] = row[x]
+        return
     cells = (width + factor - 1) // factor
     for p in range(factor):
         u0, u1, u2, u3 = up[p, 0], up[p, 1], up[p, 2], up[p, 3]

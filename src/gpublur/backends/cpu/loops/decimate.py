@@ -20,12 +20,20 @@ class HighlightCurve(NamedTuple):
     slope: np.float32
 
 
+class Decimation(NamedTuple):
+    """How pixels become cells along one axis, as in `optics.Axis`."""
+
+    factor: int
+    first: int
+    weights: NDArray
+
+
 @loop
-def decimate(light, cover, curve, factor, down, first, frame, margin, begin, end, part, parts):
-    """Write cells of rows begin..end-1: sums over ``down`` x ``down`` of w * light and w; outside the frame w is 0."""
+def decimate(light, cover, curve, down, across, frame, margin, begin, end, part, parts):
+    """Write cells of rows begin..end-1: sums of w * light and w, weighted along both axes; outside the frame w is 0."""
     height, width = light.height, light.width
     capacity, planes = frame.shape[:2]
-    n = down.shape[0]
+    factor, first, n = down.factor, down.first, down.weights.shape[0]
     block = max(4, (end - begin + BLOCKS - 1) // BLOCKS)
     rows = np.empty((planes, width), np.float32)
     alpha = np.empty(width, np.float32)
@@ -44,10 +52,10 @@ def decimate(light, cover, curve, factor, down, first, frame, margin, begin, end
                 k = y - cell * factor - first
                 if 0 <= k < n:
                     total = sums[cell & 1]
-                    add(rows, down[k] if inside else ZERO, k == 0, total)
+                    add(rows, down.weights[k] if inside else ZERO, k == 0, total)
                     if k == n - 1:
                         for c in range(planes):
-                            shrink(total[c], down, first, factor, frame[(cell + capacity) % capacity, c], margin)
+                            shrink(total[c], across, frame[(cell + capacity) % capacity, c], margin)
 
 
 @helper
@@ -98,8 +106,9 @@ def add(rows, share, fresh, total):
 
 
 @helper
-def shrink(row, down, first, factor, out, margin):
-    """Sum a row of pixels (W,) into cells by ``down``; cells stand from -BORDER on, at out[margin - BORDER]."""
+def shrink(row, across, out, margin):
+    """Sum a row of pixels (W,) into cells; cells stand from -BORDER on, at out[margin - BORDER]."""
+    factor, first, down = across.factor, across.first, across.weights
     width, n = row.shape[0], down.shape[0]
     cells = out.shape[0] - 2 * margin
     out[:margin] = ZERO
