@@ -22,6 +22,11 @@ class EmulatedMemory(Memory):
         out.view(np.uint8).fill(0xFF if out.dtype.kind == "f" else 0xCD)
         return out
 
+    def scratch(self, room):
+        """Buffers apart from each other, so that what is written beside one is seen."""
+        buffers = {name: self.empty((size,), "float32") for name, size in room.sizes.items()}
+        return buffers, {name: np.uint64(self.address(buffer)) for name, buffer in buffers.items()}
+
     def adopt(self, array):
         return np.array(array) if isinstance(array, np.ndarray) and not array.flags.writeable else np.asarray(array)
 

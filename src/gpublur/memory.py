@@ -7,9 +7,38 @@ picture's own library and live on its stream.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+ALIGNED = 256  # bytes, as the pools of torch and CuPy align what they give
+
+
+class Room(NamedTuple):
+    """Buffers of float32 that are allocated as one.
+
+    Attributes
+    ----------
+    sizes : dict
+        Floats of each.
+    starts : dict
+        Where each begins, bytes.
+    total : int
+        Floats of all.
+    """
+
+    sizes: dict[str, int]
+    starts: dict[str, int]
+    total: int
+
+    @classmethod
+    def of(cls, sizes: dict[str, int]) -> Room:
+        """Return the room for buffers of so many floats, each of which begins at a multiple of ALIGNED bytes."""
+        starts, end = {}, 0
+        for name, floats in sizes.items():
+            starts[name] = end
+            end += -(-4 * floats // ALIGNED) * ALIGNED
+        return cls(sizes, starts, end // 4)
 
 
 class Memory:
@@ -25,8 +54,14 @@ class Memory:
     on_gpu = False
     device = 0
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         return np.empty(shape, dtype)
+
+    def scratch(self, room: Room) -> tuple[Any, dict[str, np.uint64]]:
+        """Allocate buffers; return what keeps them, and the address of each."""
+        buffer = self.empty((room.total,), "float32")
+        base = self.address(buffer)
+        return buffer, {name: np.uint64(base + start) for name, start in room.starts.items()}
 
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)
@@ -76,7 +111,7 @@ class CupyMemory(Memory):
     def __init__(self, cupy: Any, device: int) -> None:
         self.cupy, self.device = cupy, device
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         return self.cupy.empty(shape, dtype)
 
     def address(self, array: Any) -> int:
@@ -116,8 +151,8 @@ class TorchMemory(Memory):
     def __init__(self, torch: Any, device: Any) -> None:
         self.torch, self.where, self.device = torch, device, device.index
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self.torch.empty(shape, dtype=getattr(self.torch, np.dtype(dtype).name), device=self.where)
+    def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
+        return self.torch.empty(shape, dtype=getattr(self.torch, dtype), device=self.where)
 
     def address(self, array: Any) -> int:
         return int(array.data_ptr())

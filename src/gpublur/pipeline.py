@@ -229,7 +229,7 @@ def whole_mask(
     part = picture if given is not None else picture.cropped(rows, columns)  # a model is to look nowhere else
     mask = find_mask(backend, part, query, segmenter, given)
     found = segment(backend, part, mask)
-    values = picture.memory.empty(picture.size, np.float32)
+    values = picture.memory.empty(picture.size, "float32")
     values[:] = 0
     values[rows, columns] = found if given is None else found[rows, columns]
     return Mask(values, infos=mask.infos)
