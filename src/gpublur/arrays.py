@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Picture:
             pixels.flags.writeable = False
         object.__setattr__(self, "pixels", pixels)
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         height, width = self.pixels.shape[-2:] if self.planar else self.pixels.shape[-3:-1]
@@ -64,7 +64,7 @@ class Picture:
     def channels(self) -> int:
         return int(self.pixels.shape[-3 if self.planar else -1])
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         return dtype_name(self.pixels)
 

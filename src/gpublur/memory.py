@@ -10,6 +10,7 @@ import sys
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 ALIGNED = 256  # bytes, as the pools of torch and CuPy align what they give
 
@@ -21,24 +22,22 @@ class Room(NamedTuple):
     ----------
     sizes : dict
         Floats of each.
-    starts : dict
+    starts : array (n,) uint64
         Where each begins, bytes.
     total : int
         Floats of all.
     """
 
     sizes: dict[str, int]
-    starts: dict[str, int]
+    starts: NDArray[np.uint64]
     total: int
 
     @classmethod
     def of(cls, sizes: dict[str, int]) -> Room:
         """Return the room for buffers of so many floats, each of which begins at a multiple of ALIGNED bytes."""
-        starts, end = {}, 0
-        for name, floats in sizes.items():
-            starts[name] = end
-            end += -(-4 * floats // ALIGNED) * ALIGNED
-        return cls(sizes, starts, end // 4)
+        bytes_ = [-(-4 * floats // ALIGNED) * ALIGNED for floats in sizes.values()]
+        *starts, end = np.cumsum([0, *bytes_])
+        return cls(sizes, np.array(starts, np.uint64), int(end) // 4)
 
 
 class Memory:
@@ -60,8 +59,7 @@ class Memory:
     def scratch(self, room: Room) -> tuple[Any, dict[str, np.uint64]]:
         """Allocate buffers; return what keeps them, and the address of each."""
         buffer = self.empty((room.total,), "float32")
-        base = self.address(buffer)
-        return buffer, {name: np.uint64(base + start) for name, start in room.starts.items()}
+        return buffer, dict(zip(room.sizes, np.uint64(self.address(buffer)) + room.starts, strict=True))
 
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)
@@ -167,13 +165,14 @@ class TorchMemory(Memory):
         if isinstance(array, np.ndarray):
             return self.torch.tensor(array, device=self.where)
         tensor = array if isinstance(array, self.torch.Tensor) else self.torch.from_dlpack(array)
-        return tensor.detach().to(self.where)
+        return tensor.detach() if tensor.device == self.where else tensor.detach().to(self.where)
 
     def to_host(self, array: Any) -> Any:
         return array.cpu().numpy()
 
     def cast(self, array: Any, dtype: str) -> Any:
-        return array.to(getattr(self.torch, dtype))
+        wanted = getattr(self.torch, dtype)
+        return array if array.dtype is wanted else array.to(wanted)
 
     def copy(self, array: Any) -> Any:
         return array.clone()

@@ -170,10 +170,10 @@ def matte(form: Form, shape: tuple[int, int], bytes_: bool, refine: bool) -> Mat
         np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING),
         (np.int32(size[0]), np.int32(size[1])),
         (np.int32(coarsest[0]), np.int32(coarsest[1])),
-        (matting.mask_affine(shape, size), 1 / 255 if bytes_ else 1, MASK, *shape, bytes_),
-        (grid.affine(), 1, GUIDED, grid.rows, grid.columns, 0) if refine else (),
-        (matting.mask_affine(size, size), 1, MASK, *size, 0) if full else (),
-        (grid.affine(matting.CELL), matting.FILL_BELOW, rows, columns),
+        (placed(matting.mask_affine(shape, size)), 1 / 255 if bytes_ else 1, MASK, *shape, bytes_),
+        (placed(grid.affine()), 1, GUIDED, grid.rows, grid.columns, 0) if refine else (),
+        (placed(matting.mask_affine(size, size)), 1, MASK, *size, 0) if full else (),
+        (placed(grid.affine(matting.CELL)), matting.FILL_BELOW, rows, columns),
         fine // 2 * 4,
         samples_of(STRIP, grid) if refine else 0,
         Room.of(buffers),
@@ -262,6 +262,11 @@ def put(entry: str, form: Form, channels: int, samples: int, linear: bool, dithe
     blocks = (-(-form.width // STRIP), -(-form.height // (warps * RUN)), form.pictures)
     launch = Launch("composite", entry, blocks, (WARP, warps), fixed + warps * each)
     return launch, np.array(encoding, OUTPUT_ENCODING)
+
+
+def placed(affine: NDArray[np.float32]) -> tuple[float, ...]:
+    """Return an affine map as a struct is made of it: of an array within a tuple NumPy takes ten times as long."""
+    return tuple(affine.tolist())
 
 
 def over(source: str, entry: str, form: Form) -> Launch:
