@@ -50,6 +50,15 @@ class StubbedGpu:
     def on(self, _: int) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def apart(self, after: bool) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def memory(self) -> HeldMemory:
+        return HeldMemory(torch, torch.device("cpu"))
+
+    def wait(self) -> None:
+        pass
+
     def describe(self) -> str:
         return "stub"
 

@@ -58,6 +58,17 @@ class EmulatedGpu:
     def on(self, device):
         return nullcontext()
 
+    def apart(self, after=True):
+        return nullcontext()
+
+    def wait(self):
+        pass
+
+    wait_for_all = free = wait
+
+    def current(self):
+        return 0
+
     def describe(self):
         return "emulator"
 
@@ -65,7 +76,8 @@ class EmulatedGpu:
 class Emulated:
     """The operations of `cuda`, with models on the CPU."""
 
-    MODEL_DEVICE = "cpu"
+    def model_device(self):
+        return "cpu"
 
     def __getattr__(self, name):
         return getattr(cuda, name)

@@ -7,7 +7,7 @@ What of a launch is the same for all pictures of a kind is kept by `launches`; h
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +34,7 @@ from .structs import (
     UPSAMPLING,
 )
 
-ON_GPU, MODEL_DEVICE = True, "cuda"
+ON_GPU = True
 
 
 class Source(NamedTuple):
@@ -81,17 +81,37 @@ def warmup() -> None:
 
 
 def device_context(picture: Picture, ordinal: int | None) -> AbstractContextManager[Any]:
-    """Return a context in which the current device is the picture's, or the one of this ordinal, or the caller's."""
-    own = picture.memory.device if picture.memory.on_gpu else None
-    if None not in (own, ordinal) and own != ordinal:
+    """Return a context in which the current device is the picture's, or the one of this ordinal, or the caller's.
+
+    A picture of this machine's memory has a stream of its own there: those of several threads overlap.
+    """
+    if not picture.memory.on_gpu:
+        return host_context(ordinal)
+    own = picture.memory.device
+    if ordinal not in (None, own):
         raise InvalidArgument(f"image lies on cuda:{own}, which device='cuda:{ordinal}' does not take")
-    wanted = ordinal if own is None else own
-    return nullcontext() if wanted is None else loader.gpu().on(wanted)
+    return loader.gpu().on(own)
+
+
+def model_device() -> str:
+    """Return where the segmentation model runs, as torch names it: the current device."""
+    return f"cuda:{loader.gpu().current()}"
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error, or its cause, is that the GPU's memory is full, as CuPy and torch both call it."""
+    return error is not None and (type(error).__name__ == "OutOfMemoryError" or out_of_memory(error.__cause__))
+
+
+def make_room() -> None:
+    """Give back what the pools of CuPy and torch keep for later."""
+    loader.gpu().free()
 
 
 def to_device(picture: Picture) -> Picture:
     """Return the picture on the device: itself if it lies there, else a copy on the current one."""
     if picture.memory.on_gpu:
+        picture.memory.check_capture()
         return picture
     memory = loader.gpu().memory()
     return Picture(memory.adopt(picture.pixels), picture.planar, memory)
@@ -113,13 +133,6 @@ def decode(picture: Picture, linear: bool) -> Source:
     if picture.dtype == "uint8":
         table = tables.kept(("decode", linear), picture.memory, lambda: {"decode": decode_table(256, linear)})
     return source_with(picture, linear, table)
-
-
-def source_with(picture: Picture, linear: bool, table: tables.Table | None) -> Source:
-    """Return the picture with a table of its code values' light, for kernels that need one."""
-    form, memory = launches.form(picture), picture.memory
-    photo = memory.address(picture.pixels), table.at["decode"] if table else 0, *launches.photo(form, linear)
-    return Source(np.array(photo, PHOTO), picture, form, memory.stream(), table)
 
 
 def shrink(picture: Picture, side: int) -> Any:
@@ -158,15 +171,6 @@ def matte(source: Source, mask: Any, refine: bool) -> Matte:
         launch(source, plan.resample, cover, at["plane"], *plan.size)
         cover = np.array((at["plane"], 0, *plan.full), ALPHA_SOURCE)
     return Matte(cover, fields, plan.samples, (mask, buffer))
-
-
-def colour_fields(source: Source, cover: NDArray[Any], plan: launches.Matte, at: dict[str, np.uint64]) -> NDArray[Any]:
-    """Return (5)'s colour fields."""
-    sums = at["fine"], at["middle"], at["coarse"]
-    launch(source, plan.cells, source.photo, cover, plan.sampling, TUNED, *sums, at["totals"])
-    launch(source, plan.pyramid, at["coarse"], at["totals"], at["top"], *plan.coarsest, TUNED)
-    launch(source, plan.pull, at["fine"], at["middle"], at["top"], at["colours"], plan.sampling, TUNED)
-    return np.array((at["colours"], int(at["colours"]) + plan.back, *plan.fields), COLOR_FIELDS)
 
 
 def alpha(source: Source, matte: Matte, opacity: bool = False) -> Any:
@@ -241,6 +245,30 @@ def fill(source: Source, matte: Matte, colour: NDArray[np.float32], out: Any) ->
 def cutout(source: Source, matte: Matte, out: Any) -> None:
     """Write F and alpha, straight, into ``out`` of four channels."""
     put(f"cutout_{source.form.dtype}_{source.form.pixel}", source, matte, bare((0, 0, 0, 0)), True, out)
+
+
+@contextmanager
+def host_context(ordinal: int | None) -> Iterator[None]:
+    """Return a context with the current device, or the one of this ordinal, and a stream of its own there."""
+    gpu = loader.gpu()
+    with nullcontext() if ordinal is None else gpu.on(ordinal), gpu.apart():
+        yield
+
+
+def source_with(picture: Picture, linear: bool, table: tables.Table | None) -> Source:
+    """Return the picture with a table of its code values' light, for kernels that need one."""
+    form, memory = launches.form(picture), picture.memory
+    photo = memory.address(picture.pixels), table.at["decode"] if table else 0, *launches.photo(form, linear)
+    return Source(np.array(photo, PHOTO), picture, form, memory.stream(), table)
+
+
+def colour_fields(source: Source, cover: NDArray[Any], plan: launches.Matte, at: dict[str, np.uint64]) -> NDArray[Any]:
+    """Return (5)'s colour fields."""
+    sums = at["fine"], at["middle"], at["coarse"]
+    launch(source, plan.cells, source.photo, cover, plan.sampling, TUNED, *sums, at["totals"])
+    launch(source, plan.pyramid, at["coarse"], at["totals"], at["top"], *plan.coarsest, TUNED)
+    launch(source, plan.pull, at["fine"], at["middle"], at["top"], at["colours"], plan.sampling, TUNED)
+    return np.array((at["colours"], int(at["colours"]) + plan.back, *plan.fields), COLOR_FIELDS)
 
 
 def bare(colour: tuple[float, ...]) -> tuple[Any, ...]:
