@@ -23,7 +23,7 @@ class EmulatedMemory(Memory):
         return out
 
     def scratch(self, room):
-        """Buffers apart from each other, so that what is written beside one is seen."""
+        """Buffers apart from each other, so that what is written beside one is seen; gpu_check's sanitizer, too."""
         buffers = {name: self.empty((size,), "float32") for name, size in room.sizes.items()}
         return buffers, {name: np.uint64(self.address(buffer)) for name, buffer in buffers.items()}
 
