@@ -18,11 +18,12 @@ struct HighlightCurve {  // (3)
 };
 
 struct Axis {
-  const float* weights;  // (taps,)
   int factor, first, taps;
 };
 
 struct Grid {
+  const float* weights_down;    // (down.taps,)
+  const float* weights_across;  // (across.taps,)
   Axis down, across;
   int rows, columns;  // of cells that cover the photo
   int border;         // cells beyond them on every side
@@ -67,12 +68,12 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
   Sum* const own_sums = sums + warp * SLOTS;
   Sum* const handed = sums + warps * SLOTS;  // warps * cells, if the kernels overlap
   float4* const line = reinterpret_cast<float4*>(handed + (overlap ? warps * grid.cells : 0)) + warp * samples;
-  const auto split = [&](const Axis& axis, float2* shares) {
+  const auto split = [&](const Axis& axis, const float* weights, float2* shares) {
     for (int k = warp * WARP + lane; k < axis.factor; k += warps * WARP)
-      shares[k] = make_float2(axis.weights[k], axis.factor + k < axis.taps ? axis.weights[axis.factor + k] : 0.f);
+      shares[k] = make_float2(weights[k], axis.factor + k < axis.taps ? weights[axis.factor + k] : 0.f);
   };
-  split(grid.down, share);
-  split(grid.across, share_across);
+  split(grid.down, grid.weights_down, share);
+  split(grid.across, grid.weights_across, share_across);
   if constexpr (sizeof(T) == 1) {
     for (int i = warp * WARP + lane; i < 256 * COPIES; i += warps * WARP)
       decoding[i] = __ldg(photo.table + i / COPIES);

@@ -22,6 +22,11 @@ class EmulatedMemory(Memory):
         out.view(np.uint8).fill(0xFF if out.dtype.kind == "f" else 0xCD)
         return out
 
+    def scratch(self, room):
+        """Buffers apart from each other, so that what is written beside one is seen; gpu_check's sanitizer, too."""
+        buffers = {name: self.empty((size,), "float32") for name, size in room.sizes.items()}
+        return buffers, {name: np.uint64(self.address(buffer)) for name, buffer in buffers.items()}
+
     def adopt(self, array):
         return np.array(array) if isinstance(array, np.ndarray) and not array.flags.writeable else np.asarray(array)
 
@@ -53,6 +58,17 @@ class EmulatedGpu:
     def on(self, device):
         return nullcontext()
 
+    def apart(self, after=True):
+        return nullcontext()
+
+    def wait(self):
+        pass
+
+    wait_for_all = free = wait
+
+    def current(self):
+        return 0
+
     def describe(self):
         return "emulator"
 
@@ -60,7 +76,8 @@ class EmulatedGpu:
 class Emulated:
     """The operations of `cuda`, with models on the CPU."""
 
-    MODEL_DEVICE = "cpu"
+    def model_device(self):
+        return "cpu"
 
     def __getattr__(self, name):
         return getattr(cuda, name)

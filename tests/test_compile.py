@@ -74,6 +74,13 @@ def test_the_budget_has_no_other_sources():
     assert sorted(json.loads(BUDGET.read_text())["kernels"]) == loader.sources()
 
 
+def test_the_entries_are_read_from_the_source(name, budget):
+    """So that all can be loaded before the first picture."""
+    names = loader.kernels(name)
+    assert len(names) == len(set(names))
+    assert set(names) == {entry for entry, _arch in budget}
+
+
 def test_nvrtc_compiles_it_too(name, tmp_path):
     try:
         toolchain.nvrtc()

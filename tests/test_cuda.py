@@ -2,6 +2,7 @@
 
 import re
 import sys
+from contextlib import nullcontext
 from importlib import import_module
 from types import SimpleNamespace
 
@@ -203,15 +204,37 @@ def test_what_a_graph_captures_is_uploaded_in_it(gpu, monkeypatch):
     assert captured == gpu.log.count("upload")  # no table twice
 
 
-def test_kept_tables_are_bounded_and_belong_to_a_stream(gpu, monkeypatch):
-    monkeypatch.setattr(tables, "TABLES", 3)
+def test_a_table_serves_every_stream_of_its_device(gpu, monkeypatch):
     tables._kept.clear()
-    for stream in range(5):
+    uploads = []
+    for device, stream in ((0, 0), (0, 1), (1, 1), (0, 2), (1, 0)):
         monkeypatch.setattr(emulated.EmulatedMemory, "stream", lambda self, stream=stream: stream)
+        monkeypatch.setattr(emulated.EmulatedMemory, "device", device)
         gpu.log.clear()
         gpu.gaussian_blur(PHOTO, 0.05)
-        assert "upload" in gpu.log
-    assert len(tables._kept) == 3
+        uploads.append("upload" in gpu.log)
+    assert uploads == [True, False, True, False, False]
+
+
+def test_a_graph_uses_a_table_that_is_there_and_keeps_it(gpu, monkeypatch):
+    tables._kept.clear()
+    gpu.gaussian_blur(PHOTO, 0.05)
+    gpu.log.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(emulated.EmulatedMemory, "capturing", lambda self: True)
+        gpu.gaussian_blur(PHOTO, 0.05)
+    assert "upload" not in gpu.log
+    captured = set(map(id, tables._kept.values()))
+    waited = []
+    monkeypatch.setattr(tables, "MOST_WORDS", 0)
+    monkeypatch.setattr(loader.gpu(), "wait_for_all", lambda: waited.append(len(tables._kept)), raising=False)
+    for radius in (0.03, 0.04):
+        gpu.gaussian_blur(PHOTO, radius)
+    assert waited == [2, 3]  # the graph's, the last one that stayed, and a new one
+    assert captured < set(map(id, tables._kept.values()))
+    assert len(tables._kept) == 2
+    tables._kept.clear()
+    tables._of_graphs.clear()
 
 
 # --- Planning ---
@@ -237,14 +260,20 @@ class Nowhere(Memory):
         return array
 
 
+def planned(monkeypatch, launch):
+    """Let launches be told to a function, and nothing be launched."""
+    gpu = emulated.EmulatedGpu()
+    gpu.launch, gpu.memory = launch, Nowhere
+    monkeypatch.setattr(loader, "gpu", lambda: gpu)
+    tables._kept.clear()
+
+
 @pytest.mark.parametrize("mode", ["gaussian", "bokeh"])
 @pytest.mark.parametrize("shape", [(1, 40000, 30000, 3), (32, 6000, 8000, 4), (1, 1, 1, 1), (1, 100000, 7, 1)])
 def test_large_pictures_are_planned(monkeypatch, shape, mode):
     """Beyond 2^31 bytes every launch stays within CUDA's limits and no argument overflows."""
     launches = []
-    fake = SimpleNamespace(launch=lambda *launch: launches.append(launch))
-    monkeypatch.setattr(loader, "gpu", lambda: fake)
-    tables._kept.clear()
+    planned(monkeypatch, lambda *launch: launches.append(launch))
     memory, size = Nowhere(), shape[1:3]
     picture = Picture(memory.empty(shape, "uint8"), False, memory)
     mask = memory.empty((shape[0], 320, 320), "float32")
@@ -268,8 +297,7 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
 
 
 def test_a_disk_that_shared_memory_cannot_hold_is_refused(monkeypatch):
-    monkeypatch.setattr(loader, "gpu", lambda: SimpleNamespace(launch=lambda *launch: None))
-    tables._kept.clear()
+    planned(monkeypatch, lambda *launch: None)
     plan = optics.plan(BlurSpec("bokeh", 0.05, quality="exact").checked(), 40000, 30000)
     memory = Nowhere()
     source = cuda.decode(Picture(memory.empty((40000, 30000, 3), "uint8"), False, memory), True)
@@ -334,6 +362,9 @@ def test_torch_tensors_stay_torch_tensors(gpu, cpu, monkeypatch):
         def capturing(self):
             return False
 
+        def _upload(self, array):
+            return torch.tensor(array)
+
     fake = Fake(torch, torch.device("cpu"))
     monkeypatch.setattr("gpublur.arrays.gpu_memory", lambda value: fake if isinstance(value, torch.Tensor) else None)
     read = []
@@ -361,7 +392,9 @@ class FakeCupy:
         def device(self):
             return SimpleNamespace(id=0)
 
-    cuda = SimpleNamespace(get_current_stream=lambda: SimpleNamespace(ptr=0, is_capturing=lambda: False))
+    cuda = SimpleNamespace(
+        get_current_stream=lambda: SimpleNamespace(ptr=0, is_capturing=lambda: False), Device=lambda n: nullcontext()
+    )
 
     def empty(self, shape, dtype):
         return np.empty(shape, dtype).view(self.ndarray)
@@ -435,7 +468,7 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
         return torch.nn.functional.avg_pool2d(pixels.mean(1), 4)
 
     for editor in (gpu, cpu):
-        editor._engine.model, editor._engine._segmenter = bright, None
+        editor._engine.model, editor._engine._segmenters = bright, {}
     seen = []
     monkeypatch.setattr(cuda, "matte", lambda s, m, r, matte=cuda.matte: seen.append(m) or matte(s, m, r))
     for channels, planar in LAYOUTS.values():
@@ -447,7 +480,7 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
     assert set(shapes) == {(1, 3, 83, 139)}
     batch = gpu.segment(np.stack([PHOTO, PHOTO[::-1]]))
     np.testing.assert_allclose(batch[0], cpu.segment(PHOTO), atol=1e-3)
-    cpu._engine.model, cpu._engine._segmenter = "general", None
+    cpu._engine.model, cpu._engine._segmenters = "general", {}
 
 
 # --- What the host and the kernels agree on ---

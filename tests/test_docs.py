@@ -23,7 +23,7 @@ from gpublur.demo import PHOTO
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/quickstart.md", "docs/cookbook.md")
 # Blocks of each page that are not run, each with its reason in a comment before it.
-NOT_RUN = {"README.md": 4, "docs/quickstart.md": 1, "docs/cookbook.md": 6}
+NOT_RUN = {"README.md": 4, "docs/quickstart.md": 1, "docs/cookbook.md": 7}
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )

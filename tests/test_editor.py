@@ -23,15 +23,15 @@ def test_it_travels_as_what_was_asked_for():
     other = pickle.loads(pickle.dumps(editor))
     assert repr(other) == repr(editor)
     assert other._engine.asked == "auto"
-    assert other._engine._segmenter is None
+    assert not other._engine._segmenters
     np.testing.assert_array_equal(other.segment(PHOTO), editor.segment(PHOTO))
 
 
 def test_it_lets_its_model_go_and_loads_it_again():
     with Editor("cpu") as editor:
         matte = editor.segment(PHOTO)
-        assert editor._engine._segmenter is not None
-    assert editor._engine._segmenter is None
+        assert editor._engine._segmenters
+    assert not editor._engine._segmenters
     np.testing.assert_array_equal(editor.segment(PHOTO), matte)
 
 

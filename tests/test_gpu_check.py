@@ -172,3 +172,49 @@ def test_what_there_is_no_time_for_is_not_begun(tmp_path):
     found, _ = run.run(tmp_path / "out.json", ["copy", "model"], 0, dry=True, tell=lambda line: None)
     schema.check(found)
     assert {part["state"] for part in found["parts"].values()} == {"not begun"}
+
+
+def test_a_second_run_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "made_up_parts.py").write_text(MADE_UP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out, told = tmp_path / "out.json", []
+    parts = dict.fromkeys(("copy", "road", "model"), ("made_up_parts:fine", 1))
+
+    def again(names, **parts_of):
+        told.clear()
+        options = {"dry": True, "parts": parts | parts_of, "tell": told.append}
+        return run.run(out, names, MINUTES, **options)[0]["parts"]
+
+    again(["copy", "road"], road=("made_up_parts:broken", 1))
+    found = again(["copy", "road", "model"])
+    assert ["earlier" in line for line in told] == [True, False, False]
+    assert {name: part["state"] for name, part in found.items()} == dict.fromkeys(("copy", "road", "model"), "ok")
+    assert found["road"]["records"][0]["gb_s"] == 4.0  # what it was told of the copy
+    again(["road"])
+    assert told == ["road: ok, 1 records, from an earlier run"]
+    assert set(json.loads(out.read_text())["parts"]) == {"copy", "road", "model"}  # nothing is lost
+    again(["copy"], copy=("made_up_parts:broken", 1))
+    assert "earlier" in told[0]
+    monkeypatch.setattr(run, "commit", lambda: "other")
+    again(["copy"])
+    assert "earlier" not in told[0]
+
+
+def test_another_machine_begins_anew(tmp_path):
+    def with_gpu(gpu, **more):
+        return {"machine": schema.Part("ok", 1, 1, None, [], [{"gpu": gpu, "clocks": "now"}]), **more}
+
+    copied = schema.Part("ok", 1, 1, None, [], [])
+    earlier = {name: vars(part) for name, part in with_gpu("H100", copy=copied, build=copied).items()}
+    out = tmp_path / "out.json"
+    out.write_text(json.dumps({"version": schema.VERSION, "commit": "this", "parts": earlier}))
+    assert run.finished(out, "this", with_gpu("H100")) == {"copy": copied}
+    assert run.finished(out, "this", with_gpu("H200")) == {}
+    assert run.finished(tmp_path / "none.json", "this", {}) == {}
+
+
+def test_what_is_right_comes_before_what_is_fast():
+    names = list(run.PARTS)
+    order = ["machine", "build", "tests", "sanitizer", "copy", "road", "peers"]
+    assert [name for name in names if name in order] == order
+    assert set(names) == set(schema.RECORDS)

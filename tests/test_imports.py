@@ -14,7 +14,8 @@ SOURCES = Path(gpublur.__file__).parent
 
 # Imports point down only: each line may know those above it. A package counts as one, whose files may know each other.
 LAYERS = (
-    "errors color memory extras demo",
+    "errors",
+    "color memory extras demo",
     "checks",
     "types image_io",
     "arrays optics matting",

@@ -1,6 +1,5 @@
 """The loader of the kernels, with a stand-in for CuPy: what is found, loaded, launched and said."""
 
-import ctypes
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ class FakeKernel:
 
     @property
     def max_dynamic_shared_size_bytes(self):
+        self.of.fake.looked_at += 1
         return self.limit
 
     @max_dynamic_shared_size_bytes.setter
@@ -69,6 +69,7 @@ class FakeCupy:
 
     def __init__(self):
         self.modules, self.raised, self.busy, self.refuse, self.device = [], [], False, False, 0
+        self.looked_at = 0
         self.runtime = SimpleNamespace(
             CUDARuntimeError=CudaError,
             driverGetVersion=lambda: 13000,
@@ -84,7 +85,7 @@ class FakeCupy:
         driver = SimpleNamespace(CUDADriverError=CudaError)
         cuda = {"runtime": self.runtime, "nvrtc": self.nvrtc, "driver": driver, "Device": lambda n: ("device", n)}
         packages = {
-            "cupy": {"RawModule": raw_module, "asnumpy": lambda a: ("down", a)},
+            "cupy": {"RawModule": raw_module},
             "cupy.cuda": cuda,
             "cupy._core": {},
             "cupy._core.core": {"assemble_cupy_compiler_options": lambda options: options},
@@ -400,8 +401,9 @@ def test_every_device_has_its_own(fake, gpu):
 
 
 def test_warmup_leaves_nothing_to_do(fake, gpu, monkeypatch):
-    monkeypatch.setattr(loader, "_entries", lambda loaded: ["one", "two"])
+    monkeypatch.setattr(loader, "kernels", lambda source: ["one", "two"])
     gpu.warmup()
+    assert fake.looked_at == 4  # which loads them, where the driver is lazy
     assert [sorted(loaded.kernels) for loaded in fake.modules] == [["one", "two"], ["one", "two"]]
     for loaded in fake.modules:
         monkeypatch.setattr(loaded, "get_function", None)
@@ -432,8 +434,7 @@ def test_first_uses_come_one_after_another(fake, gpu):
     assert [len(loaded.kernels["entry"].calls) for loaded in fake.modules] == [4, 4]
 
 
-def test_copies_and_devices_are_those_of_cupy(gpu):
-    assert gpu.download("b") == ("down", "b")
+def test_devices_are_those_of_cupy(gpu):
     assert gpu.on(2) == ("device", 2)
     assert gpu.memory().cupy is sys.modules["cupy"]
 
@@ -444,32 +445,3 @@ def test_one_gpu_for_the_process(fake):
         assert loader.gpu() is loader.gpu()
     finally:
         loader.gpu.cache_clear()
-
-
-# ---- The names of a module's kernels, from the driver
-
-
-class FakeDriver:
-    names = (b"one", b"two")
-
-    def cuModuleGetFunctionCount(self, count, loaded):  # noqa: N802
-        assert loaded.value == 7
-        count._obj.value = len(self.names)
-
-    def cuModuleEnumerateFunctions(self, functions, count, loaded):  # noqa: N802
-        assert (count.value, loaded.value) == (2, 7)
-        functions[:] = [100, 101]
-
-    def cuFuncGetName(self, name, function):  # noqa: N802
-        name._obj.value = self.names[function.value - 100]
-
-
-def test_entries(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: FakeDriver())
-    assert list(loader._entries(7)) == ["one", "two"]
-
-
-@pytest.mark.parametrize("driver", [unloadable, object])
-def test_entries_where_the_driver_cannot_tell(monkeypatch, driver):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver())
-    assert list(loader._entries(7)) == []

@@ -172,8 +172,8 @@ def test_a_text_model_sees_squares_of_its_own_size(monkeypatch, weights):
             seen.append((squares.shape, words))
             return np.ones((len(squares), 8, 8), np.float32)
 
-    gpu._engine._segmenter = segmentation.load(weights, "cpu")
-    gpu._engine._segmenter.text_model, gpu._engine._segmenter._text = "some", Text()
+    gpu._engine._segmenters["cpu"] = segmentation.load(weights, "cpu")
+    gpu._engine._segmenters["cpu"].text_model, gpu._engine._segmenters["cpu"]._text = "some", Text()
     monkeypatch.setattr("gpublur.segmentation.check_words", lambda *args, **options: None)
     masks = gpu.segment(noise((2, 70, 91, 3), "uint8"), prompt="a red hat")
     assert masks.shape == (2, 70, 91)

@@ -244,7 +244,7 @@ def test_one_network_for_categories_and_words(shipped, weights):
     editors = [Editor("cpu", model) for model in ("general", "cars")]
     for editor in editors:
         editor.segment(PHOTO, prompt="cat")
-    assert editors[0]._engine._segmenter.runtime is editors[1]._engine._segmenter.runtime
+    assert editors[0]._engine._segmenters["cpu"].runtime is editors[1]._engine._segmenters["cpu"].runtime
 
 
 def test_a_file_written_anew_is_loaded_anew(weights, tmp_path):
@@ -410,9 +410,9 @@ def test_clipseg_from_end_to_end(shipped, clipseg, monkeypatch):
     assert cup.shape == PHOTO.shape[:2]
     own = Editor("cpu", find_ellipse, clipseg)  # a model that knows nothing of words
     own.warmup()
-    assert "_text" in vars(own._engine._segmenter), "the first words would have to wait"
+    assert "_text" in vars(own._engine._segmenters["cpu"]), "the first words would have to wait"
     np.testing.assert_array_equal(own.segment(PHOTO, prompt="cup"), cup)
-    assert own._engine._segmenter._text is editor._engine._segmenter._text
+    assert own._engine._segmenters["cpu"]._text is editor._engine._segmenters["cpu"]._text
     monkeypatch.setenv(segmentation.TEXT_MODEL, str(clipseg))  # may come after the first call
     np.testing.assert_array_equal(gpublur.segment(PHOTO, prompt="cup", device="cpu"), cup)
     edit = Edit(remove=True, subject=Subject(prompt="cup"))

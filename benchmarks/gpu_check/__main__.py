@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="rehearse on the emulator: no GPU, tiny photos, no figures")
     parser.add_argument("--out", type=Path, help="the JSON; by default benchmarks/results/GPU-DATE.json")
     parser.add_argument("--minutes", type=float, default=8, help="for everything together")
+    parser.add_argument("--anew", action="store_true", help="also what an earlier run of these sources has finished")
     parser.add_argument("--parts", nargs="+", choices=run.PARTS, default=list(run.PARTS), metavar="PART",
                         help=f"some of {', '.join(run.PARTS)}")  # fmt: skip
     parser.add_argument("--report", type=Path, help="only print the table of this JSON again")
@@ -21,7 +22,7 @@ def main() -> None:
     if args.report:
         result = json.loads(args.report.read_text())
     else:
-        result, path = run.run(args.out, args.parts, args.minutes, args.dry)
+        result, path = run.run(args.out, args.parts, args.minutes, args.dry, args.anew)
         print(f"{path}\n")
     print("\n".join(report.lines(result)))
     schema.check(result)

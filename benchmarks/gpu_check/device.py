@@ -218,6 +218,9 @@ class Dry(Cuda):
             def capturing(self) -> bool:
                 return False
 
+            def _upload(self, array: Any) -> Any:
+                return torch.tensor(array)
+
         def memory(value: Any) -> HostMemory | None:
             return HostMemory(torch, value.device) if isinstance(value, torch.Tensor) else None
 

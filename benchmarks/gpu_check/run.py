@@ -25,21 +25,23 @@ from .schema import Missing
 if TYPE_CHECKING:
     from .device import Cuda
 
-# What is worth most comes first. Weight: of what time is left, each part may take its share beside those after it.
+# What is worth most comes first: whether it is right, how fast, who is faster. Weight: of what time is left, each part
+# may take its share beside those after it.
 PARTS = {
     "machine": ("benchmarks.gpu_check.environment:machine", 4),
     "build": ("benchmarks.gpu_check.environment:build", 14),
+    "tests": ("benchmarks.gpu_check.environment:tests", 24),
+    "sanitizer": ("benchmarks.gpu_check.environment:sanitizer", 14),
     "copy": ("benchmarks.gpu_check.speed:copy", 4),
-    "accuracy": ("benchmarks.gpu_check.accuracy:accuracy", 6),
     "road": ("benchmarks.gpu_check.speed:road", 12),
     "kernels": ("benchmarks.gpu_check.speed:kernels", 12),
-    "tests": ("benchmarks.gpu_check.environment:tests", 18),
-    "sanitizer": ("benchmarks.gpu_check.environment:sanitizer", 14),
-    "throughput": ("benchmarks.gpu_check.compared:throughput", 10),
+    "accuracy": ("benchmarks.gpu_check.accuracy:accuracy", 6),
     "peers": ("benchmarks.gpu_check.compared:peers", 10),
+    "throughput": ("benchmarks.gpu_check.compared:throughput", 10),
     "agreement": ("benchmarks.gpu_check.accuracy:agreement", 8),
     "model": ("benchmarks.gpu_check.speed:model", 3),
 }
+OF_THE_MACHINE = ("machine", "build")  # whatever an earlier run had, another machine may be lent now
 CONTEXT = multiprocessing.get_context("forkserver")
 MARGIN = 0.1  # of its time, that a part leaves to end by itself
 TICK = 0.2  # seconds between two looks at the clock
@@ -160,16 +162,21 @@ def run(
     names: list[str],
     minutes: float,
     dry: bool = False,
+    anew: bool = False,
     parts: dict[str, tuple[str, float]] = PARTS,
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     clock: Clock = time.time,
 ) -> tuple[dict[str, Any], Path]:
     """Run parts, and write the result so far after each of them.
 
+    A part that an earlier run has finished, as the file there tells, is not run again: see `finished`.
+
     Parameters
     ----------
     out : path or None
         Where the JSON goes; None: below benchmarks/results, named after the GPU and the day.
+    anew : bool
+        Run all parts, whatever there is.
     clock : callable
         What the minutes are counted by; every part's process gets a copy.
 
@@ -180,27 +187,52 @@ def run(
     start = clock()
     warm_up()
     done: dict[str, schema.Part] = {}
+    had: dict[str, schema.Part] = {}
     begun = datetime.now(UTC).isoformat(timespec="seconds")
     state = commit() if shutil.which("git") else "none"
 
-    def result() -> dict[str, Any]:
+    def written() -> tuple[dict[str, Any], Path]:
+        """Write what there is by now."""
         seconds = round(clock() - start, 2)
-        whole = schema.Result(schema.VERSION, dry, begun, state, minutes, seconds, done)  # type: ignore[arg-type]
-        return json.loads(json.dumps(asdict(whole), default=asdict))
+        rest = {name: part for name, part in had.items() if name not in done}  # would be lost where this run ends
+        whole = schema.Result(schema.VERSION, dry, begun, state, minutes, seconds, done | rest)
+        found, path = json.loads(json.dumps(asdict(whole), default=asdict)), out or named(done, begun, dry)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        return found, path
 
     for i, name in enumerate(names):
-        weights = [parts[later][1] for later in names[i:]]
-        allowed = (start + 60 * minutes - clock()) * weights[0] / sum(weights)
-        if allowed > 0:
-            done[name] = part(parts[name][0], allowed, dry, bandwidth(done), clock)
+        if not (anew or had or name in OF_THE_MACHINE):  # by now it is known which machine this is
+            had = finished(out or named(done, begun, dry), state, done)
+        weights = [parts[later][1] for later in names[i:] if later not in had]
+        left = start + 60 * minutes - clock()
+        if name in had:
+            done[name] = had[name]
+        elif left > 0:
+            done[name] = part(parts[name][0], left * weights[0] / sum(weights), dry, bandwidth(done), clock)
         else:
             done[name] = schema.Part("not begun", 0, 0, None, [], [])
-        tell(f"{name}: {done[name].state}, {len(done[name].records)} records, {done[name].seconds:.0f} s")
-        path = out or named(done, begun, dry)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        so_far = result()
-        path.write_text(json.dumps(so_far, indent=1) + "\n")
-    return so_far, path
+        time_ = "from an earlier run" if name in had else f"{done[name].seconds:.0f} s"
+        tell(f"{name}: {done[name].state}, {len(done[name].records)} records, {time_}")
+        found, path = written()
+    return found, path
+
+
+def finished(path: Path, state: str, done: dict[str, schema.Part]) -> dict[str, schema.Part]:
+    """Return the parts of a file that an earlier run of the same sources on such a machine has finished."""
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    if (earlier.get("version"), earlier.get("commit")) != (schema.VERSION, state):
+        return {}
+    parts = {name: schema.Part(**found) for name, found in earlier["parts"].items()}
+    if machine_of(parts) != machine_of(done):
+        return {}
+    return {name: found for name, found in parts.items() if found.state == "ok" and name not in OF_THE_MACHINE}
+
+
+def machine_of(parts: dict[str, schema.Part]) -> list[Any]:
+    """Return what is known of a machine, but for its clocks, which are those of the moment."""
+    records = parts["machine"].records if "machine" in parts else []
+    return [{name: value for name, value in record.items() if name != "clocks"} for record in records]
 
 
 def bandwidth(done: dict[str, schema.Part]) -> float | None:

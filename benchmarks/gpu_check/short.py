@@ -7,8 +7,10 @@ import time
 from itertools import product
 
 import numpy as np
+from emulated import EmulatedMemory
 
 from gpublur.backends.cuda import loader
+from gpublur.memory import CupyMemory
 from gpublur.types import MODES
 
 from .. import scene
@@ -33,8 +35,9 @@ def load(dry: bool, fatbins: bool) -> None:
 def calls(dry: bool) -> None:
     """Go every way through the kernels."""
     device = Dry() if dry else Cuda()
-    if not dry:
-        device.arrays.cuda.set_allocator(None)  # a pool would hide what is read or written beside a buffer
+    if not dry:  # a pool, or one allocation for several buffers, would hide what is read or written beside one
+        device.arrays.cuda.set_allocator(None)
+        CupyMemory.scratch = EmulatedMemory.scratch  # type: ignore[method-assign]
     editor = device.editor
     for height, width in SIZES:
         photo = scene.scene(height, width)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         InvalidArgument,
         ModelUnavailable,
         NoSubject,
+        OutOfMemory,
         PictureTooLarge,
         PromptUnsupported,
     )
@@ -37,6 +38,7 @@ _HOME = {
             "InvalidArgument",
             "ModelUnavailable",
             "NoSubject",
+            "OutOfMemory",
             "PictureTooLarge",
             "PromptUnsupported",
         ),
@@ -57,6 +59,7 @@ __all__ = [
     "MaskInfo",
     "ModelUnavailable",
     "NoSubject",
+    "OutOfMemory",
     "Outcome",
     "Photo",
     "PictureTooLarge",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import edits, image_io, pipeline, segmentation
+from .arrays import Picture
 from .backends import Backend, device_name
 from .checks import color as checked_color
 from .engine import Engine
@@ -385,13 +386,12 @@ class Editor:
 
         On the CPU this compiles for all types of pictures and masks, and keeps what it compiled for later processes.
         """
-        self.backend.warmup()
         noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+        self._engine.warmup(Picture(noise, planar=False))
         for mask in (np.eye(64, 96, dtype=bool), np.eye(8, 12, dtype=np.float32), None):
             for mode in MODES:
                 self.blur_background(noise, mode, mask=mask)
             self.remove_background(noise, mask=mask)
-        self._engine.load().warmup()
 
     def _engine_for(self, device: Any, model: Any) -> Engine:
         """Return what does a call: this editor's own engine, or a cached one where another device or model is named."""

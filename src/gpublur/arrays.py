@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class Picture:
             pixels.flags.writeable = False
         object.__setattr__(self, "pixels", pixels)
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         height, width = self.pixels.shape[-2:] if self.planar else self.pixels.shape[-3:-1]
@@ -64,7 +64,7 @@ class Picture:
     def channels(self) -> int:
         return int(self.pixels.shape[-3 if self.planar else -1])
 
-    @property
+    @cached_property
     def dtype(self) -> str:
         return dtype_name(self.pixels)
 
@@ -226,26 +226,40 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
     if dtype.startswith("float") and memory is HOST:
         array = in_range(array, name)
     worked = worked_as(dtype, gpu)
-    array = array if worked == dtype else memory.cast(array, worked)
-    if "C" not in axes:
-        array = array[..., None, :, :] if planar else array[..., None]
     many = "N" in axes and not whole
-    pictures = [Picture(one, planar, memory) for one in (array if many else [array])]
+    last = "C" in axes and planar and is_channels_last(array, memory)
+    if last:
+        array, planar = memory.move_axis(array, -3, -1), False
+    with memory.context():
+        array = array if worked == dtype else memory.cast(array, worked)
+        if "C" not in axes:
+            array = array[..., None, :, :] if planar else array[..., None]
+        pictures = [Picture(one, planar, memory) for one in (array if many else [array])]
 
     def give(results: list[Any]) -> Any:
-        out = memory.stack(results) if many else results[0]
-        if "C" not in axes and out.shape[-3 if planar else -1] == 1:
-            out = out[..., 0, :, :] if planar else out[..., 0]
-        if memory is HOST:
-            return back(out.astype(stored, copy=False))
-        return back(out if worked == dtype else memory.cast(out, dtype))
+        with memory.context():
+            out = memory.stack(results) if many else results[0]
+            if "C" not in axes and out.shape[-3 if planar else -1] == 1:
+                out = out[..., 0, :, :] if planar else out[..., 0]
+            out = memory.move_axis(out, -1, -3) if last else out
+            if memory is HOST:
+                return back(out.astype(stored, copy=False))
+            return back(out if worked == dtype else memory.cast(out, dtype))
 
     def give_planes(planes: list[Any]) -> Any:
         if masks_back is not None:
             return masks_back((planes[0] * 255 + 0.5).astype(np.uint8))
-        return back(memory.stack(planes) if many else planes[0])
+        with memory.context():
+            return back(memory.stack(planes) if many else planes[0])
 
     return Batch(pictures, give, give_planes, single="N" not in axes)
+
+
+def is_channels_last(array: Any, memory: Memory) -> bool:
+    """Return whether planes (..., C, H, W) on a GPU lie there as interleaved pixels, which need no copy."""
+    if not memory.on_gpu or memory.is_contiguous(array):
+        return False
+    return memory.is_contiguous(memory.move_axis(array, -3, -1))
 
 
 def worked_as(dtype: str, gpu: bool) -> str:

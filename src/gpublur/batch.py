@@ -163,7 +163,7 @@ def _overlapped(
 ) -> Generator[Outcome, None, None]:
     yield from map(one, islice(items, 1))
     pending: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(workers, "gpublur", backends.share, (workers,)) as pool:
+    with ThreadPoolExecutor(workers, "gpublur", backends.share, (workers, backends.current_gpu())) as pool:
         try:
             for item in items:
                 pending.append(pool.submit(one, item))

@@ -23,7 +23,13 @@ ENCODE = np.array([-0.05973901, 0.14195826, 1.35457265, -0.82528002, 0.62100228,
 
 def dtype_name(array: Any) -> str:
     """Return the dtype of an array of any library as NumPy calls it."""
-    return getattr(array.dtype, "name", "") or str(array.dtype).removeprefix("torch.")
+    return name_of(array.dtype)
+
+
+@lru_cache(maxsize=64)
+def name_of(dtype: Any) -> str:
+    """Return a dtype of any library as NumPy calls it."""
+    return getattr(dtype, "name", "") or str(dtype).removeprefix("torch.")
 
 
 def max_value(dtype: Any) -> int:

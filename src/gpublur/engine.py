@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import arrays, backends, edits, image_io, masks, pipeline, segmentation
-from .arrays import Batch
+from .arrays import Batch, Picture
 from .checks import flag
 from .errors import InvalidArgument, PictureTooLarge
 from .image_io import Photo
@@ -32,11 +32,11 @@ class Engine:
         self.asked = backends.device_name(device)
         self.device = backends.choose(device)
         self.model, self.text_model = model, text_model
-        self._segmenter: Any = None
+        self._segmenters: dict[str, Any] = {}  # by device
 
     def close(self) -> None:
-        """Let the model go."""
-        self._segmenter = None
+        """Let the models go."""
+        self._segmenters.clear()
 
     def read(self, image: Any, layout: str | None, *, whole: bool) -> Batch:
         """Read pictures; a GPU may take a dense batch whole."""
@@ -44,10 +44,17 @@ class Engine:
         return arrays.read(image, layout, gpu=gpu, whole=gpu and whole)
 
     def load(self) -> Any:
-        """Return the model, loaded at its first use."""
-        if self._segmenter is None:
-            self._segmenter = segmentation.load(self.model, self.device.model_device, self.text_model)
-        return self._segmenter
+        """Return the model of the current device, loaded at its first use there."""
+        where = self.device.backend.model_device()
+        if where not in self._segmenters:
+            self._segmenters[where] = segmentation.load(self.model, where, self.text_model)
+        return self._segmenters[where]
+
+    def warmup(self, picture: Picture) -> None:
+        """Load everything that a picture which lies where this one does may need."""
+        with pipeline.on_device(self.device, picture):
+            self.device.backend.warmup()
+            self.load().warmup()
 
     def run(
         self, image: Any, layout: str | None, given: Any, query: SubjectQuery, step: Callable[..., Any], *settings: Any
@@ -62,10 +69,9 @@ class Engine:
             segmentation.check_words(name, words, self.model, self.text_model, negative=negative)
         given = masks.opened(given)
         batch = self.read(image, layout, whole=not isinstance(given, (list, tuple)))
-        given_each, segmenter = self.masks(given, batch), None if given is not None else self.load()
         done = [
-            pipeline.run(self.device, picture, query, segmenter, mask, step, *settings)
-            for picture, mask in zip(batch.pictures, given_each, strict=True)
+            pipeline.run(self.device, picture, query, self.load, mask, step, *settings)
+            for picture, mask in zip(batch.pictures, self.masks(given, batch), strict=True)
         ]
         give = batch.give_planes if step is pipeline.segment else batch.give
         results, infos = give([result for result, _ in done]), [info for _, some in done for info in some]
@@ -81,12 +87,8 @@ class Engine:
 
     def filter(self, image: Any, layout: str | None, spec: BlurSpec) -> Any:
         """Blur every picture as a whole."""
-        spec, batch, results = spec.checked(), self.read(image, layout, whole=True), []
-        for picture in batch.pictures:
-            with pipeline.on_device(self.device, picture) as here:
-                result = pipeline.blur(self.device.backend, here, None, spec)
-                results.append(self.device.backend.to_input_device(result, picture))
-        return batch.give(results)
+        spec, batch = spec.checked(), self.read(image, layout, whole=True)
+        return batch.give([pipeline.run_filter(self.device, picture, spec) for picture in batch.pictures])
 
     def apply(self, image: Any, edit: Edit, given: Any, layout: str | None, details: bool) -> Any:
         """Do a checked edit on every picture, and give the results back in the caller's kind."""
@@ -127,7 +129,7 @@ class Engine:
         return [
             pipeline.apply_edit(
                 self.device, picture, edit,
-                self.load() if mask is None and pipeline.needs_model(picture, edit) else None, mask,
+                self.load if mask is None and pipeline.needs_model(picture, edit) else None, mask,
                 details=details, max_pixels=max_pixels,
             )
             for picture, mask in zip(batch.pictures, self.masks(given, batch), strict=True)

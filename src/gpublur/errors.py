@@ -35,6 +35,10 @@ class DeviceUnavailable(GpuBlurError, RuntimeError):
     """The device that was asked for cannot run here; the message gives the reason."""
 
 
+class OutOfMemory(GpuBlurError, MemoryError):
+    """A GPU's memory has no room for a picture, also after the libraries' pools gave back what they kept."""
+
+
 class ModelUnavailable(GpuBlurError, RuntimeError):
     """A segmentation model is unknown, or its weights or libraries are missing or broken."""
 

@@ -122,7 +122,8 @@ def _of_batch(given: Given, count: int) -> list[Given]:
     given = _without_channels(given, 3)
     array = given.array[None] if given.array.ndim == 2 else given.array
     if array.ndim == 3 and len(array) == 1 < count:
-        array = given.memory.repeat(array, count, 0)
+        with given.memory.context():
+            array = given.memory.repeat(array, count, 0)
     return [given._replace(array=array)] if len(array) == count else []
 
 
@@ -132,7 +133,9 @@ def _one(given: Given, picture: Picture) -> Any:
     given = _without_channels(given, axes)
     if given.array.ndim != axes or 0 in shape:
         raise InvalidArgument(f"{given.name} has shape {shape}; it must be (h, w)")
-    array, memory = _values(given), given.memory
+    memory = given.memory
+    with memory.context():
+        array = _values(given)
     (h, w), (height, width) = array.shape[-2:], picture.size
     slack = max(height / h, width / w, 1) + 1  # pixels of the picture that one of the mask covers, and rounding
     if abs(h * width / w - height) > slack and abs(w * height / h - width) > slack:
@@ -141,7 +144,8 @@ def _one(given: Given, picture: Picture) -> Any:
         )
     if memory is HOST:
         return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
-    return memory.contiguous(array)
+    with memory.context():
+        return memory.contiguous(array)
 
 
 def _without_channels(given: Given, axes: int) -> Given:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
+from functools import wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from .arrays import Picture
 from .backends import Device
 from .backends.base import Array, Backend, Matte, Source
 from .color import decode, max_value
-from .errors import ResultTooLarge
+from .errors import OutOfMemory, ResultTooLarge
 from .geometry import Frame
 from .matting import apply_empty_mask_policy
 from .memory import Memory
@@ -49,16 +50,46 @@ class Mask(NamedTuple):
     infos: tuple[MaskInfo, ...] = ()
 
 
+def with_room(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a work on a device that is done once more, and with more room, where the device's memory was full.
+
+    Raises
+    ------
+    OutOfMemory
+        It is full again.
+    """
+
+    @wraps(work)
+    def again(device: Device, *args: Any, **options: Any) -> Any:
+        backend = device.backend
+        try:
+            return work(device, *args, **options)
+        except Exception as error:
+            if not backend.out_of_memory(error):
+                raise
+        # Behind the clause, for an error holds all that the work had.
+        backend.make_room()
+        try:
+            return work(device, *args, **options)
+        except Exception as error:
+            if backend.out_of_memory(error):
+                raise OutOfMemory(f"device={device.name!r} has no room for this picture: {error}") from error
+            raise
+
+    return again
+
+
+@with_room
 def run(
-    device: Device, picture: Picture, query: SubjectQuery, segmenter: Any, given: Array | None,
+    device: Device, picture: Picture, query: SubjectQuery, load: Callable[[], Any], given: Array | None,
     step: Callable[..., Array], *settings: Any,
 ) -> tuple[Array, tuple[MaskInfo, ...]]:  # fmt: skip
     """Take a picture to the device, find its subject, do a step, and bring the result back.
 
     Parameters
     ----------
-    segmenter : Segmenter or None
-        The loaded model; None where a mask is given.
+    load : callable
+        Returns the segmentation model of the current device; not called where a mask is given.
     given : array (h, w) or (n, h, w), optional
         A ready mask.
     step : callable
@@ -69,8 +100,15 @@ def run(
     result, infos
     """
     with on_device(device, picture) as here:
-        mask = find_mask(device.backend, here, query, segmenter, given)
+        mask = find_mask(device.backend, here, query, load() if given is None else None, given)
         return device.backend.to_input_device(step(device.backend, here, mask, *settings), picture), mask.infos
+
+
+@with_room
+def run_filter(device: Device, picture: Picture, spec: BlurSpec) -> Array:
+    """Take a picture to the device, blur all of it, and bring the result back."""
+    with on_device(device, picture) as here:
+        return device.backend.to_input_device(blur(device.backend, here, None, spec), picture)
 
 
 @contextmanager
@@ -148,8 +186,9 @@ def remove(backend: Backend, picture: Picture, mask: Mask, color: tuple[float, f
 # --- An Edit ---
 
 
+@with_room
 def apply_edit(
-    device: Device, picture: Picture, edit: Edit, segmenter: Any, given: Array | None = None, *,
+    device: Device, picture: Picture, edit: Edit, load: Callable[[], Any] | None, given: Array | None = None, *,
     details: bool = False, max_pixels: int = image_io.MAX_PIXELS,
 ) -> tuple[Array, MaskInfo | None]:  # fmt: skip
     """Do everything that a checked `Edit` asks of one picture, with one matte for everything.
@@ -159,8 +198,8 @@ def apply_edit(
 
     Parameters
     ----------
-    segmenter : Segmenter or None
-        None where none is needed, see `needs_model`.
+    load : callable, optional
+        Returns the segmentation model of the current device; None where none is needed, see `needs_model`.
     given : array (h, w), optional
         A ready mask.
     max_pixels : int
@@ -173,6 +212,7 @@ def apply_edit(
     """
     backend = device.backend
     with on_device(device, picture) as here:
+        segmenter = None if load is None else load()
         mask = whole_mask(backend, here, edit, segmenter, given, details)
         subject = subject_of(edit, mask)
         region, frame = placed(here.size, edit, subject, max_pixels)
@@ -229,7 +269,7 @@ def whole_mask(
     part = picture if given is not None else picture.cropped(rows, columns)  # a model is to look nowhere else
     mask = find_mask(backend, part, query, segmenter, given)
     found = segment(backend, part, mask)
-    values = picture.memory.empty(picture.size, np.float32)
+    values = picture.memory.empty(picture.size, "float32")
     values[:] = 0
     values[rows, columns] = found if given is None else found[rows, columns]
     return Mask(values, infos=mask.infos)

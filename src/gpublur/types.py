@@ -99,12 +99,8 @@ class BlurSpec:
         high = number("highlight_threshold[1]", high, 0, 1)
         if low >= high:
             raise InvalidArgument(f"highlight_threshold={(low, high)!r} must rise: its first value below its second")
-        return replace(
-            self,
-            radius=blur_radius("radius", self.radius),
-            highlights=number("highlights", highlights, 0, 1),
-            highlight_threshold=(low, high),
-        )
+        radius, highlights = blur_radius("radius", self.radius), number("highlights", highlights, 0, 1)
+        return BlurSpec(self.mode, radius, highlights, (low, high), self.quality, self.linear_light, self.dither)
 
 
 @dataclass(frozen=True)

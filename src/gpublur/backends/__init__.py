@@ -16,6 +16,7 @@ log = logging.getLogger("gpublur")
 
 BACKENDS = ("cuda", "cpu")  # best first; each is a package in this one, whose `ops` is a `Backend`
 NUMBERED = re.compile(r"cuda:\d+", re.ASCII)
+_usable: set[str] = set()  # those that have been seen to be
 
 
 def reasons() -> list[tuple[str, bool, str]]:
@@ -33,7 +34,9 @@ def load(name: str) -> tuple[Backend, str]:
     """Return a backend and what it runs on; raise `DeviceUnavailable` with the reason why it cannot."""
     try:
         backend = cast(Backend, importlib.import_module(f"{__name__}.{name}.ops"))
-        return backend, backend.describe()
+        description = backend.describe()
+        _usable.add(name)
+        return backend, description
     except DeviceUnavailable as error:
         raise DeviceUnavailable(f"device={name!r} cannot run here: {error}") from error
     except Exception as error:  # whatever a broken dependency raises
@@ -55,11 +58,6 @@ class Device(NamedTuple):
     name: str
     backend: Backend
     ordinal: int | None = None
-
-    @property
-    def model_device(self) -> str:
-        """Where the model runs, as torch names it."""
-        return self.backend.MODEL_DEVICE if self.ordinal is None else self.name
 
 
 def device_name(device: Any) -> str:
@@ -114,11 +112,22 @@ def threads() -> int:
     return int(numba.get_num_threads())
 
 
-def share(callers: int) -> None:
-    """Leave the calling thread its share of the CPUs, where ``callers`` threads work at once."""
+def current_gpu() -> int | None:
+    """Return the current GPU of the calling thread, or None where nothing has asked for one."""
+    return _gpu().current() if "cuda" in _usable else None
+
+
+def share(callers: int, gpu: int | None = None) -> None:
+    """Leave the calling thread its share of the CPUs, where ``callers`` threads work at once, on the current GPU."""
+    if gpu is not None:
+        _gpu().use(gpu)  # a new thread's is the first one
     numba = sys.modules.get("numba")  # not loaded: nothing here runs on the CPU
     if numba is not None:
         numba.set_num_threads(max(numba.config.NUMBA_NUM_THREADS // callers, 1))  # of this thread alone
+
+
+def _gpu() -> Any:
+    return importlib.import_module(f"{__name__}.cuda.loader").gpu()
 
 
 @cache

@@ -29,15 +29,10 @@ class Backend(Protocol):
     ----------
     ON_GPU : bool
         Pictures may lie on a GPU and be a whole batch; otherwise each lies in this machine's memory.
-    MODEL_DEVICE : str
-        Where the segmentation model runs, as torch names it.
     """
 
     @property
     def ON_GPU(self) -> bool: ...  # noqa: N802
-
-    @property
-    def MODEL_DEVICE(self) -> str: ...  # noqa: N802
 
     def describe(self) -> str:
         """Return what the operations run on, or raise `DeviceUnavailable` with the reason why they cannot."""
@@ -47,6 +42,15 @@ class Backend(Protocol):
 
     def device_context(self, picture: Picture, ordinal: int | None) -> AbstractContextManager[Any]:
         """Return a context in which the picture's device is the current one, or the one of this ordinal."""
+
+    def model_device(self) -> str:
+        """Return where the segmentation model runs, as torch names it, within a `device_context`."""
+
+    def out_of_memory(self, error: BaseException | None) -> bool:
+        """Return whether an error is that the device's memory is full; of this machine's own nothing is said."""
+
+    def make_room(self) -> None:
+        """Give back what is kept of the device's memory for later."""
 
     def to_device(self, picture: Picture) -> Picture:
         """Return the picture where the operations work: itself, or a copy."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -142,8 +143,11 @@ KINDS: dict[str, Callable[[Path, Config, str], TorchRuntime]] = {
 
 
 def loaded(weights: Path, config: Config, device: str) -> Runtime:
-    """Return what runs a file of any kind in torch."""
-    return KINDS[weights.suffix](weights, config, device)
+    """Return what runs a file of any kind in torch, on any stream."""
+    runtime = KINDS[weights.suffix](weights, config, device)
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize(runtime.device)  # other streams do not wait for what this one still copies or converts
+    return runtime
 
 
 class Custom(Segmenter):
@@ -152,12 +156,18 @@ class Custom(Segmenter):
     def __init__(self, model: Callable[[Tensor], Any], device: str, text_model: str | None = None) -> None:
         super().__init__(getattr(model, "__name__", type(model).__name__), device, text_model)
         self.where = available(device)
-        self.model = model.to(self.where).eval() if isinstance(model, nn.Module) else model
+        self.model = moved(model, self.where).eval() if isinstance(model, nn.Module) else model
 
     @torch.inference_mode()
     def _run(self, pictures: Sequence[Picture], shrink: Shrink) -> list[Found]:
         photos = (photo for picture in pictures for photo in whole(picture, self.where))
         return [Found(as_given(plane(self.name, self.model(photo), self.where))) for photo in photos]
+
+
+def moved(module: nn.Module, device: torch.device) -> nn.Module:
+    """Return a module on a device: itself, or a copy where another GPU works with it already."""
+    elsewhere = {one.device for one in module.parameters() if one.is_cuda} - {device}
+    return (deepcopy(module) if elsewhere else module).to(device)
 
 
 def whole(picture: Picture, device: torch.device) -> list[Tensor]:

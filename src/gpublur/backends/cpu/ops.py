@@ -23,7 +23,7 @@ from ...types import BlurSpec
 from . import loops
 from .matte import coefficients, colour_fields, resample, surroundings
 
-ON_GPU, MODEL_DEVICE = False, "cpu"
+ON_GPU = False
 BAND_BYTES = 8 << 20  # of frames, for each thread
 FILL_BELOW = np.float32(matting.FILL_BELOW)
 STEEP = np.float32(1 / matting.BACKGROUND_BELOW)
@@ -69,6 +69,20 @@ def warmup() -> None:
 def device_context(picture: Picture, ordinal: int | None) -> AbstractContextManager[Any]:
     """Return what a caller holds while the threads work for it: nothing, they serve several callers at once."""
     return nullcontext()
+
+
+def model_device() -> str:
+    """Return where the segmentation model runs, as torch names it."""
+    return "cpu"
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Return False: what this machine's memory has no room for raises its own error."""
+    return False
+
+
+def make_room() -> None:
+    """Do nothing: nothing is kept."""
 
 
 def to_device(picture: Picture) -> Picture:

@@ -6,13 +6,11 @@ tells; otherwise NVRTC compiles it at first use. Importing this module touches n
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import hashlib
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import RLock
@@ -22,6 +20,8 @@ import numpy as np
 
 from ...extras import install
 from ...memory import CupyMemory, Memory
+from .entries import entries
+from .transfer import Pinned, Streams
 
 if TYPE_CHECKING:
     import cupy
@@ -63,6 +63,11 @@ def source_hash(name: str) -> str:
     files = (folder() / f"{name}.cu", *sorted(folder().glob("*.cuh")))
     digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
     return hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def kernels(name: str) -> list[str]:
+    """Return the names of the kernels in a source."""
+    return entries(path.read_text() for path in (*sorted(folder().glob("*.cuh")), folder() / f"{name}.cu"))
 
 
 def manifest() -> dict[str, Any]:
@@ -167,6 +172,7 @@ class Gpu:
         self._modules: dict[tuple[int, str], Any] = {}
         self._kernels: dict[tuple[int, str, str], Any] = {}
         self._refused: set[str] = set()  # sources whose fatbin does not load on a device here
+        self._streams, self._pinned = Streams(cupy), Pinned(cupy)
 
     def launch(
         self,
@@ -199,20 +205,50 @@ class Gpu:
     def warmup(self) -> None:
         """Load or compile every kernel for the current device, so that no later launch does anything but launch."""
         for source in sources():
-            for entry in _entries(self._module(source).module.ptr):
-                self._kernel(source, entry)
+            for entry in kernels(source):
+                _ = self._kernel(source, entry).max_dynamic_shared_size_bytes  # where the driver is lazy, this loads it
 
     def memory(self) -> Memory:
         """Return CuPy's memory of the current device."""
         return CupyMemory(self._cupy, self._device())
 
-    def download(self, array: cupy.ndarray) -> np.ndarray:
-        """Return a copy in the host's memory, complete when this returns; made on CuPy's current stream."""
-        return self._cupy.asnumpy(array)
+    def current(self) -> int:
+        """Return the current device of this thread."""
+        return int(self._device())
+
+    def use(self, device: int) -> None:
+        """Make a device the current one of this thread."""
+        self._cupy.cuda.Device(device).use()
 
     def on(self, device: int) -> AbstractContextManager[Any]:
         """Return a context in which ``device`` is the current one."""
         return self._cupy.cuda.Device(device)
+
+    def apart(self, after: bool = True) -> AbstractContextManager[None]:
+        """Return a context with a stream of its own: copies and kernels of several threads' pictures overlap."""
+        return self._streams.apart(after)
+
+    def wait(self) -> None:
+        """Wait for the current stream."""
+        self._cupy.cuda.get_current_stream().synchronize()
+
+    def wait_for_all(self) -> None:
+        """Wait for everything on the current device."""
+        self._cupy.cuda.runtime.deviceSynchronize()
+
+    def download(self, array: cupy.ndarray) -> np.ndarray:
+        """Return a copy in the host's memory, complete when this returns; made on CuPy's current stream."""
+        out = self._pinned.empty(array.shape, array.dtype)
+        array.get(out=out, blocking=False)
+        self.wait()
+        return out
+
+    def free(self) -> None:
+        """Give back what CuPy's pool, and torch's, keep for later."""
+        self._cupy.get_default_memory_pool().free_all_blocks()
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def describe(self) -> str:
         """Return the current device, the driver, and where the kernels come from."""
@@ -254,31 +290,6 @@ class Gpu:
         module = self._cupy.RawModule(code=where(f"{name}.cu").read_text(), options=options(name))
         module.compile()
         return module
-
-
-def _entries(module: int) -> Iterator[str]:
-    """Yield the names of the kernels of a loaded module, a ``CUmodule``; none where the driver cannot tell.
-
-    Before CUDA 12.4 it cannot: there a kernel is looked up at its first launch.
-    """
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-        count_of, functions_of, name_of = (
-            driver.cuModuleGetFunctionCount,
-            driver.cuModuleEnumerateFunctions,
-            driver.cuFuncGetName,
-        )
-    except (OSError, AttributeError):
-        return
-    count = ctypes.c_uint()
-    count_of(ctypes.byref(count), ctypes.c_void_p(module))
-    functions = (ctypes.c_void_p * count.value)()
-    functions_of(functions, count, ctypes.c_void_p(module))
-    for function in functions:
-        name = ctypes.c_char_p()
-        name_of(ctypes.byref(name), ctypes.c_void_p(function))
-        if name.value is not None:
-            yield name.value.decode()
 
 
 def _told(error: Exception) -> str:

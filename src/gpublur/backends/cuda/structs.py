@@ -34,10 +34,10 @@ COLOR_FIELDS = np.dtype(
     [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
 )
 HIGHLIGHT_CURVE = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
-AXIS = np.dtype([("weights", "u8"), ("factor", "i4"), ("first", "i4"), ("taps", "i4")], align=True)
+AXIS = np.dtype([("factor", "i4"), ("first", "i4"), ("taps", "i4")])
 GRID = np.dtype(
-    [("down", AXIS), ("across", AXIS), ("rows", "i4"), ("columns", "i4"), ("border", "i4"), ("slabs", "i4"),
-     ("cells", "i4")], align=True,
+    [("weights_down", "u8"), ("weights_across", "u8"), ("down", AXIS), ("across", AXIS), ("rows", "i4"),
+     ("columns", "i4"), ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,
 )  # fmt: skip
 PLACE = np.dtype([("factor", "i4"), ("offset", "i4"), ("reciprocal", "u4")])  # Parts of composite.cu
 UPSAMPLING = np.dtype(

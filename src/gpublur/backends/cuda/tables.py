@@ -1,11 +1,10 @@
 """What the host has computed, on the device: the plan's arrays as the kernels read them, uploaded once and kept.
 
-They travel as arguments of launches, so that a CUDA graph can hold them.
+They travel as arguments of launches, so that a CUDA graph can hold them. Their memory is CuPy's, or else the graph's.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from threading import Lock
@@ -22,7 +21,7 @@ QUAD = 4  # of pixel.cuh
 CELLS = 6  # of composite.cu
 ROWS = 4  # of spans.cu and separable.cu
 WORDS = 512  # of upload.cu
-TABLES = 256  # that are kept: for one radius, size and stream each
+MOST_WORDS = 16 << 20  # of all tables together; those of one radius and size have some thousands
 
 
 class Table(NamedTuple):
@@ -30,6 +29,7 @@ class Table(NamedTuple):
 
     buffer: Any
     at: dict[str, int]
+    words: int
 
 
 def offset(axis: Axis) -> int:
@@ -42,7 +42,7 @@ def reciprocal(factor: int) -> int:
     return -(-(1 << 32) // factor) if factor > 1 else 0
 
 
-@lru_cache(maxsize=TABLES)
+@lru_cache(maxsize=256)
 def of(plan: Plan) -> dict[str, NDArray[Any]]:
     """Return the plan's arrays as the kernels read them."""
     found: dict[str, NDArray[Any]] = {
@@ -95,26 +95,46 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)
 
 
-_kept: OrderedDict[Any, Table] = OrderedDict()
+_kept: dict[Any, Table] = {}
+_of_graphs: dict[Any, Table] = {}  # those that CUDA graphs read, for as long as they are replayed
 _keeping = Lock()
 
 
 def kept(key: Any, memory: Memory, build: Callable[[], dict[str, NDArray[Any]]]) -> Table:
-    """Return arrays on the device, uploaded at first use on a stream and then kept for it.
+    """Return arrays on the device, uploaded at first use and then kept, for every stream and every CUDA graph.
 
-    While a CUDA graph is captured they are uploaded as part of it: what it records is not done yet.
+    What a graph finds missing is uploaded as part of it: what it records is not done yet.
     """
-    if memory.capturing():
-        return uploaded(build(), memory)
-    full = (key, type(memory), memory.device, memory.stream())
+    full, capturing = (key, memory.device), memory.capturing()
     with _keeping:
-        if full in _kept:
-            _kept.move_to_end(full)
-            return _kept[full]
-        table = _kept[full] = uploaded(build(), memory)
-        if len(_kept) > TABLES:
-            _kept.popitem(last=False)
+        table = _kept.get(full)
+        if table is None:
+            if capturing:
+                return uploaded(build(), memory)
+            table = _kept[full] = waited_for(build())
+            _let_go(full)
+        if capturing:
+            _of_graphs[full] = table
         return table
+
+
+def waited_for(arrays: dict[str, NDArray[Any]]) -> Table:
+    """Upload arrays to the current device and wait for that, and for nothing else: some microseconds, once."""
+    gpu = loader.gpu()
+    with gpu.apart(after=False):
+        table = uploaded(arrays, gpu.memory())
+        gpu.wait()
+    return table
+
+
+def _let_go(newest: Any) -> None:
+    """Let all other tables go where they take too much, once the device has done with them, but for those of graphs."""
+    if sum(table.words for table in _kept.values()) > MOST_WORDS:
+        loader.gpu().wait_for_all()
+        last = _kept[newest]
+        _kept.clear()
+        _kept.update(_of_graphs)
+        _kept[newest] = last
 
 
 def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
@@ -129,7 +149,8 @@ def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
         part = words[begin : begin + WORDS]
         args = (packet(part), np.uint64(address + 4 * begin), np.int32(len(part)))
         loader.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
-    return Table(buffer, {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)})
+    at = {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)}
+    return Table(buffer, at, len(words))
 
 
 def packet(words: NDArray[np.uint32]) -> NDArray[Any]:
