@@ -37,7 +37,7 @@ def main(photos: tuple[Path, ...], side: int) -> None:
         alpha = rim(*picture.shape[:2])
         for mode in ("gaussian", "bokeh"):
             for highlights in (0.0, 0.5):
-                for radius in (0.002, 0.005, 0.01, 0.03, 0.05):
+                for radius in (0.002, 0.005, 0.01, 0.016, 0.03, 0.05):
                     want = reference.blur_background(picture, alpha, mode, radius, highlights, THRESHOLD, True)
                     cells = []
                     for quality in ("exact", "high", "fast"):
