@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from gpublur import Editor
+from gpublur.types import Mode
 
 from .scene import rim
 
@@ -25,7 +26,8 @@ THRESHOLD = (0.6, 0.95)
 @click.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--side", default=1280, help="Longer side of the reduced photo, in pixels.")
-def main(photos: tuple[Path, ...], side: int) -> None:
+@click.option("--mode", "modes", multiple=True, default=("gaussian", "bokeh"), help="Of these blurs alone.")
+def main(photos: tuple[Path, ...], side: int, modes: tuple[Mode, ...]) -> None:
     """Print a Markdown table: photo, mode, highlights, radius, and for each quality the largest error and PSNR."""
     editor = Editor("cpu")
     click.echo("| photo | mode | highlights | radius | exact: LSB, dB | high: LSB, dB | fast: LSB, dB |")
@@ -35,7 +37,7 @@ def main(photos: tuple[Path, ...], side: int) -> None:
             image.thumbnail((side, side), Image.Resampling.BOX)
             picture = np.asarray(image.convert("RGB"), np.float32) / 255
         alpha = rim(*picture.shape[:2])
-        for mode in ("gaussian", "bokeh"):
+        for mode in modes:
             for highlights in (0.0, 0.5):
                 for radius in (0.002, 0.005, 0.01, 0.016, 0.03, 0.05):
                     want = reference.blur_background(picture, alpha, mode, radius, highlights, THRESHOLD, True)
