@@ -225,17 +225,25 @@ def resources(launched: list[Cost], folder: Path) -> Iterator[str]:
     rows = []
     for name in loader.sources():
         for (entry, _arch), used in sorted(toolchain.build(loader.where(f"{name}.cu"), folder, [ARCH]).items()):
-            static = max(used.shared - SYSTEM, 0)
-            dynamic = shared.get(entry, 0)
-            warps = threads.get(entry.partition("_")[0], 256) // 32
-            by_registers = REGISTERS // (-(-used.registers // 8) * 8 * 32 * warps)
-            by_shared = SHARED // (static + dynamic + SYSTEM)
-            blocks = min(WARPS // warps, by_registers, by_shared)
-            limit = {by_registers: "registers", by_shared: "shared memory"} | {WARPS // warps: ""}
-            room = blocks * warps, limit[blocks]
+            dynamic, warps = shared.get(entry, 0), threads.get(entry.partition("_")[0], 256) // 32
+            room, static = resident(used, warps, dynamic), static_of(used)
             rows.append((f"`{entry}`", 32 * warps, used.registers, used.local, static or "", dynamic or "", *room))
     head = ("kernel", "threads", "registers", "spilled", "static", "dynamic", "warps", "limited by")
     yield from table(head, rows)
+
+
+def static_of(used: toolchain.Resources) -> int:
+    """Return the bytes of static shared memory of a kernel's own."""
+    return max(used.shared - SYSTEM, 0)
+
+
+def resident(used: toolchain.Resources, warps: int, dynamic: int) -> tuple[int, str]:
+    """Return the warps that a multiprocessor has room for, in blocks of so many, and what limits them."""
+    by_registers = REGISTERS // (-(-used.registers // 8) * 8 * 32 * warps)
+    by_shared = SHARED // (static_of(used) + dynamic + SYSTEM)
+    blocks = min(WARPS // warps, by_registers, by_shared)
+    limit = {by_registers: "registers", by_shared: "shared memory"} | {WARPS // warps: ""}
+    return blocks * warps, limit[blocks]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

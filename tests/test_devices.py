@@ -479,5 +479,9 @@ def test_the_pools_of_both_libraries_are_emptied(monkeypatch):
     torch.cuda.empty_cache = lambda: emptied.append("torch")
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "torch", torch)
+    torch.cuda.is_current_stream_capturing = lambda: True
+    loader.Gpu().free()
+    assert emptied == []  # a capture forbids it
+    torch.cuda.is_current_stream_capturing = lambda: False
     loader.Gpu().free()
     assert emptied == ["cupy", "torch"]

@@ -13,6 +13,9 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+import toolchain
+from toolchain import Resources
+
 from gpublur.backends.cuda import loader
 from gpublur.types import MODES
 
@@ -27,6 +30,8 @@ from .speed import moved, two_reads
 
 DOCUMENT = ROOT / "docs" / "predictions.md"
 L2_BANDWIDTH, L2_BYTES = 5.5e12, 50 << 20
+LATENCY = 650e-9  # from a load to what it brings, while memory is busy
+GAP = 1e-6  # from the end of one kernel to the beginning of the next, in a graph
 STAGES = {"decimate": ("decimate",), "blur": ("separable", "spans"), "composite": ("composite",)}  # the rest: matte
 
 
@@ -35,8 +40,16 @@ class Bound(NamedTuple):
     by: str  # what it waits for
 
 
-def bound(cost: Cost, case: Case) -> Bound:
-    """Return the least time of a launch: its bytes, its instructions, or the busiest unit."""
+def waiting(cost: Cost, case: Case, used: Resources) -> Bound:
+    """Return how long warps wait for memory that ask for one row of their strip at a time."""
+    grid, (_, block) = cost.launch.grid, cost.launch.block
+    rows = grid[0] * case.batch * scene.size_of(case.megapixels)[0]
+    warps, _ = budget.resident(used, block, cost.launch.shared)
+    return Bound(LATENCY * rows / min(UNITS * warps, math.prod(grid) * block), "latency")
+
+
+def bound(cost: Cost, case: Case, used: dict[str, Resources]) -> Bound:
+    """Return the least time of a launch: its bytes, its instructions, the busiest unit, or waiting."""
     blocks = math.prod(cost.launch.grid)
     idle = max(UNITS / blocks, 1)  # fewer blocks than multiprocessors leave the rest without work
     # `weighed` takes what was counted for a part of the photo.
@@ -44,6 +57,9 @@ def bound(cost: Cost, case: Case) -> Bound:
     bytes_ = moved(case).get(cost.stem, 0)
     in_l2 = cost.stem in STAGES["blur"] and bytes_ <= L2_BYTES
     bounds.append(Bound(bytes_ / (L2_BANDWIDTH if in_l2 else BANDWIDTH), "L2" if in_l2 else "memory"))
+    # Where the mask is not of the photo's size, most strips of a composite read nothing.
+    if cost.stem == "decimate" or (cost.stem == "composite" and case.mask == "full"):
+        bounds.append(waiting(cost, case, used[cost.launch.entry]))
     return max(bounds)
 
 
@@ -59,18 +75,20 @@ def counted(case: Case, blocks: Blocks, code: dict[str, list[Instruction]]) -> l
     return [budget.weighed(code[one.entry], blocks, one) for one in launches if one.source != "upload"]
 
 
-def row(case: Case, costs: list[Cost]) -> list[str]:
-    """Return the cells of a case: its stages, their sum, and what that is of the two-read roofline."""
-    bounds = [(cost.stem, bound(cost, case)) for cost in costs]
+def row(case: Case, costs: list[Cost], used: dict[str, Resources]) -> list[str]:
+    """Return the cells of a case: its stages, the gaps, their sum, and what that is of the two-read roofline."""
+    bounds = [(cost.stem, bound(cost, case, used)) for cost in costs]
     stages = {name: [b for stem, b in bounds if stem in stems] for name, stems in STAGES.items()}
     stages = {"matte": [b for stem, b in bounds if stem not in sum(STAGES.values(), ())]} | stages
-    total, least = sum(b.seconds for _, b in bounds), two_reads(case) / BANDWIDTH
+    gaps = len(costs) * GAP
+    total, least = sum(b.seconds for _, b in bounds) + gaps, two_reads(case) / BANDWIDTH
     cells = [f"{1e6 * sum(b.seconds for b in some):.1f} {max(some).by}" for some in stages.values()]
     return [
         case.mode,
         f"{case.radius:g}",
         case.mask,
         *cells,
+        f"{1e6 * gaps:.0f}",
         f"{1e6 * total:.0f}",
         f"{1e6 * least:.0f}",
         f"{least / total:.0%}",
@@ -79,12 +97,15 @@ def row(case: Case, costs: list[Cost]) -> list[str]:
 
 def rows() -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory() as name:
-        blocks, code = Blocks(Path(name)), dict[str, list[Instruction]]()
+        blocks, code, used = Blocks(Path(name)), dict[str, list[Instruction]](), dict[str, Resources]()
         for source in loader.sources():
             code |= budget.machine_code(Path(name, f"{source}.cu"), Path(name), "-include", blocks.header)
+        for source in ("decimate", "composite"):
+            built = toolchain.build(loader.where(f"{source}.cu"), Path(name), [budget.ARCH])
+            used |= {entry: resources for (entry, _), resources in built.items()}
         for mask, mode, radius in product(("full", "coarse"), MODES, Cuda.radii):
             case = Case(mode, radius, Cuda.large, 1, mask)
-            yield row(case, counted(case, blocks, code))
+            yield row(case, counted(case, blocks, code), used)
 
 
 TEXT = """# What an H100 should need
@@ -99,23 +120,28 @@ and refined (coarse). Microseconds, and what they wait for.
 **How a time is predicted.** Of each launch it is the longest of: the bytes that it has to move, at {bandwidth:.1f}
 TB/s, or at {l2:.1f} TB/s where a blur's cells stay in an L2 cache of 50 MB; its instructions, if {units}
 multiprocessors issue for 128 lanes a clock at {clock:.3f} GHz ("issue"); its busiest unit, of which shared memory moves
-128 bytes a clock on each multiprocessor (bank conflicts are not in it). A launch of fewer blocks than multiprocessors
-has only as many. The rates are an H100's, as its data sheet and others' measurements tell. Instructions are counted as
-[kernels.md](kernels.md) describes, for each radius on the whole photo. *Two reads* are the bytes of the photo and a
-full mask read twice and the result written once, at {bandwidth:.1f} TB/s.
+128 bytes a clock on each multiprocessor (bank conflicts are not in it); or waiting ("latency"): a warp of `decimate`
+has asked for the next row of its strip and no more, one of `composite` reads the mask of the row that it is at; a row
+takes {latency:.0f} ns to come, a guess, for each of the warps that a multiprocessor has room for. A launch of fewer
+blocks than multiprocessors has only as many. The rates are an H100's, as its data sheet and others' measurements tell.
+Instructions are counted as [kernels.md](kernels.md) describes, for each radius on the whole photo. *Two reads* are the
+bytes of the photo and a full mask read twice and the result written once, at {bandwidth:.1f} TB/s.
 
-These are bounds from below. Not in them: how long a launch takes to begin and to drain, waiting for memory where too
-few warps are at work, lanes that part ways. Against that, nvcc unrolls loops of which one round is counted here.
+The *gaps* are those between kernels in a CUDA graph, {gap:.0f} us for each launch: a guess.
+
+These are bounds from below. Not in them: blocks that end at different times, bank conflicts, lanes that part ways: a
+strip of a row is background, subject or both, and one that is both takes several times as long. Against that, nvcc
+unrolls loops of which one round is counted here.
 """
 
 
 def main() -> None:
     """Write docs/predictions.md."""
-    head = ("mode", "radius", "mask", "matte", *STAGES, "all, us", "two reads, us", "share")
+    head = ("mode", "radius", "mask", "matte", *STAGES, "gaps", "all, us", "two reads, us", "share")
     DOCUMENT.write_text(
         TEXT.format(
             across=COARSE[1], down=COARSE[0], bandwidth=BANDWIDTH / 1e12, l2=L2_BANDWIDTH / 1e12, units=UNITS,
-            clock=CLOCK / 1e9, table="\n".join(budget.table(head, rows())),
+            clock=CLOCK / 1e9, latency=1e9 * LATENCY, gap=1e6 * GAP, table="\n".join(budget.table(head, rows())),
         )
     )  # fmt: skip
 

@@ -17,11 +17,10 @@ PERCENT = re.compile(r"(\d+(?:\.\d+)?)%", re.ASCII)
 
 def number(name: str, value: Any, low: float, high: float, *, above: bool = False) -> float:
     """Return ``value`` as a float in [low, high], or (low, high] where ``above``; else raise `InvalidArgument`."""
-    bracket = "(" if above else "["
-    allowed = f"a number in {bracket}{low:g}, {high:g}]"
     real = isinstance(value, (float, Real)) and not isinstance(value, bool)  # an ABC alone takes a microsecond
     if not real or not low <= value <= high or (above and value == low):
-        raise InvalidArgument(f"{name}={value!r} is not {allowed}")
+        bracket = "(" if above else "["
+        raise InvalidArgument(f"{name}={value!r} is not a number in {bracket}{low:g}, {high:g}]")
     return float(value)
 
 

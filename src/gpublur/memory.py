@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import InvalidArgument
 
@@ -27,22 +26,22 @@ class Room(NamedTuple):
     ----------
     sizes : dict
         Floats of each.
-    starts : array (n,) uint64
+    starts : dict
         Where each begins, bytes.
     total : int
         Floats of all.
     """
 
     sizes: dict[str, int]
-    starts: NDArray[np.uint64]
+    starts: dict[str, np.uint64]
     total: int
 
     @classmethod
     def of(cls, sizes: dict[str, int]) -> Room:
         """Return the room for buffers of so many floats, each of which begins at a multiple of ALIGNED bytes."""
         bytes_ = [-(-4 * floats // ALIGNED) * ALIGNED for floats in sizes.values()]
-        *starts, end = np.cumsum([0, *bytes_])
-        return cls(sizes, np.array(starts, np.uint64), int(end) // 4)
+        *starts, end = np.cumsum([0, *bytes_], dtype=np.uint64)
+        return cls(sizes, dict(zip(sizes, starts, strict=True)), int(end) // 4)
 
 
 class Memory:
@@ -68,7 +67,8 @@ class Memory:
     def scratch(self, room: Room) -> tuple[Any, dict[str, np.uint64]]:
         """Allocate buffers; return what keeps them, and the address of each."""
         buffer = self.empty((room.total,), "float32")
-        return buffer, dict(zip(room.sizes, np.uint64(self.address(buffer)) + room.starts, strict=True))
+        base = np.uint64(self.address(buffer))
+        return buffer, {name: base + start for name, start in room.starts.items()}
 
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)

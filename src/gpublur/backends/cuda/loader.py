@@ -244,10 +244,13 @@ class Gpu:
         return out
 
     def free(self) -> None:
-        """Give back what CuPy's pool, and torch's, keep for later."""
+        """Give back what the pools of CuPy and torch keep for later; not in a capture of torch's, which forbids it."""
+        torch: Any = sys.modules.get("torch")
+        at_work = torch is not None and torch.cuda.is_initialized()
+        if at_work and torch.cuda.is_current_stream_capturing():
+            return
         self._cupy.get_default_memory_pool().free_all_blocks()
-        torch = sys.modules.get("torch")
-        if torch is not None and torch.cuda.is_initialized():
+        if at_work:
             torch.cuda.empty_cache()
 
     def describe(self) -> str:
