@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import helper, loop
-from .rows import ONE, ZERO, alpha_row, decode, display
+from .rows import FIRST, ONE, ZERO, alpha_row, decode, display
 
 BLOCKS = 32  # of rows, which the threads take in turn: a subject's cheap rows are shared out among them
-SEGMENT = 512  # pixels that are decoded, weighed and added together; their rows stay in the L1 cache
 
 
 class HighlightCurve(NamedTuple):
@@ -36,8 +35,7 @@ def decimate(light, cover, curve, down, across, frame, margin, begin, end, part,
     capacity, planes = frame.shape[:2]
     factor, first, n = down.factor, down.first, down.weights.shape[0]
     block = max(4, (end - begin + BLOCKS - 1) // BLOCKS)
-    rows = np.empty((planes, SEGMENT), np.float32)
-    spare = np.empty(SEGMENT, np.float32)
+    rows = np.empty((planes, width), np.float32)
     alpha = np.empty(width, np.float32)
     sums = np.zeros((2, planes, width), np.float32)  # at most two windows of rows are open at a time
     for from_row in range(begin + part * block, end, parts * block):
@@ -45,68 +43,61 @@ def decimate(light, cover, curve, down, across, frame, margin, begin, end, part,
         for y in range(from_row * factor + first, (to_row - 1) * factor + first + n):
             inside = 0 <= y < height
             if inside:
+                for c in range(planes - 1):
+                    decode(light, y, FIRST, c, rows[c])
                 alpha_row(cover, y, alpha)
+                weigh_row(light, y, alpha, curve, rows)
             newest = min((y - first) // factor, to_row - 1)
-            oldest = max(newest - (n > factor), from_row)
-            for x0 in range(0, width, SEGMENT):
-                m = min(SEGMENT, width - x0)
-                counts = inside and weigh(light, y, x0, alpha[x0 : x0 + m], curve, spare, rows[:, :m])
-                for cell in range(oldest, newest + 1):
-                    k = y - cell * factor - first
-                    if k < n:
-                        add(rows[:, :m], down.weights[k] if counts else ZERO, k == 0, sums[cell & 1, :, x0 : x0 + m])
-            for cell in range(oldest, newest + 1):
-                if y - cell * factor - first == n - 1:
-                    for c in range(planes):
-                        shrink(sums[cell & 1, c], across, frame[(cell + capacity) % capacity, c], margin)
+            for cell in range(max(newest - 1, from_row), newest + 1):
+                k = y - cell * factor - first
+                if 0 <= k < n:
+                    total = sums[cell & 1]
+                    add(rows, down.weights[k] if inside else ZERO, k == 0, total)
+                    if k == n - 1:
+                        for c in range(planes):
+                            shrink(total[c], across, frame[(cell + capacity) % capacity, c], margin)
 
 
 @helper
-def weigh(light, y, x0, alpha, curve, spare, rows):
-    """Fill rows (planes, n) with light times (3)'s weight w, and w, of the pixels from (y, x0) on; if any is not 0."""
-    colours, n = light.colours, rows.shape[1]
+def weigh_row(light, y, alpha, curve, rows):
+    """Fill the last plane of rows (planes, W) with (3)'s weight w, and multiply the others, their light, by it."""
+    colours, width = light.colours, rows.shape[1]
     weight = rows[colours]
-    visible = np.int32(0)
-    for x in range(n):
+    for x in range(width):
         weight[x] = max(ONE - alpha[x] * curve.steep, ZERO)
-        visible += np.int32(weight[x] > ZERO)
-    if visible == 0:
-        return False
-    for c in range(colours):
-        decode(light, y, x0, c, rows[c])
+    spare = alpha  # not needed any more
     if light.opacity >= 0:
-        display(light, y, x0, light.opacity, spare[:n])
-        for x in range(n):
+        display(light, y, FIRST, light.opacity, spare)
+        for x in range(width):
             weight[x] *= spare[x]
     top = curve.table.shape[0] - 1
     if top > 0:
         red, green, blue = rows[0], rows[min(1, colours - 1)], rows[colours - 1]
-        for x in range(n):
+        for x in range(width):
             luminance = np.float32(0.2126) * red[x] + np.float32(0.7152) * green[x] + np.float32(0.0722) * blue[x]
             fourth = max(red[x], green[x], blue[x]) ** 4
             spare[x] = max(luminance, fourth * fourth)
-        for x in range(n):
+        for x in range(width):
             if spare[x] > curve.low:
                 t = min((spare[x] - curve.low) * curve.slope, ONE) * np.float32(top)
                 i = min(np.uint32(t), np.uint32(top - 1))
                 weight[x] *= curve.table[i] + (t - np.float32(i)) * (curve.table[i + 1] - curve.table[i])
     for c in range(colours):
         row = rows[c]
-        for x in range(n):
+        for x in range(width):
             row[x] *= weight[x]
-    return True
 
 
 @helper
 def add(rows, share, fresh, total):
-    """Add the share of rows (planes, n) to the total, or begin it where ``fresh``; of what does not count it is 0."""
+    """Add the share of rows (planes, W) to the total, or begin it where ``fresh``; outside the frame the share is 0."""
+    if share == ZERO:
+        if fresh:
+            total[:] = ZERO
+        return
     for c in range(rows.shape[0]):
         row, into = rows[c], total[c]
-        if share == ZERO:
-            if fresh:
-                for x in range(row.shape[0]):
-                    into[x] = ZERO
-        elif fresh:
+        if fresh:
             for x in range(row.shape[0]):
                 into[x] = share * row[x]
         else:
