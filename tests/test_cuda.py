@@ -228,11 +228,14 @@ def test_a_graph_uses_a_table_that_is_there_and_keeps_it(gpu, monkeypatch):
     waited = []
     monkeypatch.setattr(tables, "MOST_WORDS", 0)
     monkeypatch.setattr(loader.gpu(), "wait_for_all", lambda: waited.append(len(tables._kept)), raising=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(emulated.EmulatedMemory, "device", 1)
+        gpu.gaussian_blur(PHOTO, 0.05)
     for radius in (0.03, 0.04):
         gpu.gaussian_blur(PHOTO, radius)
-    assert waited == [2, 3]  # the graph's, the last one that stayed, and a new one
+    assert waited == [2, 3, 4]  # so many were there: the graph's, that of the other GPU, the last one, and a new one
     assert captured < set(map(id, tables._kept.values()))
-    assert len(tables._kept) == 2
+    assert sorted(device for _, device in tables._kept) == [0, 0, 1]
     tables._kept.clear()
     tables._of_graphs.clear()
 

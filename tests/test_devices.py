@@ -12,6 +12,7 @@ import pytest
 
 from gpublur import InvalidArgument, OutOfMemory, backends, pipeline, segmentation
 from gpublur.api import Editor
+from gpublur.arrays import Picture
 from gpublur.backends import Device
 from gpublur.backends.cuda import loader, transfer
 from gpublur.backends.cuda import ops as cuda
@@ -446,7 +447,7 @@ def full(times, cause=None):
     """A work that finds the memory full so many times."""
     left = [times]
 
-    def work(device):
+    def work(device, picture):
         if left[0]:
             left[0] -= 1
             raise OutOfMemoryError if cause is None else cause from OutOfMemoryError()
@@ -457,18 +458,18 @@ def full(times, cause=None):
 
 def test_room_is_made_once_where_the_memory_is_full(gpus, monkeypatch):
     freed = []
-    monkeypatch.setattr(gpus, "free", lambda: freed.append(True))
-    device = Device("cuda", cuda)
-    assert full(1)(device) == "done"
-    assert full(1, ValueError("the model's"))(device) == "done"
-    assert len(freed) == 2
-    with pytest.raises(OutOfMemory, match="device='cuda' has no room"):
-        full(2)(device)
+    monkeypatch.setattr(gpus, "free", lambda: freed.append(gpus.current()))
+    device, picture = Device("cuda:1", cuda, 1), Picture(PHOTO, planar=False)
+    assert full(1)(device, picture) == "done"
+    assert full(1, ValueError("the model's"))(device, picture) == "done"
+    assert freed == [1, 1]
+    with pytest.raises(OutOfMemory, match="device='cuda:1' has no room"):
+        full(2)(device, picture)
     with pytest.raises(ValueError, match="other"):
-        pipeline.with_room(lambda device: int("other"))(device)
+        pipeline.with_room(lambda *_: int("other"))(device, picture)
     with pytest.raises(OutOfMemoryError):
-        full(1)(Device("cpu", backends.load("cpu")[0]))
-    assert len(freed) == 3
+        full(1)(Device("cpu", backends.load("cpu")[0]), picture)
+    assert freed == [1, 1, 1]
 
 
 def test_the_pools_of_both_libraries_are_emptied(monkeypatch):

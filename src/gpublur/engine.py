@@ -46,9 +46,10 @@ class Engine:
     def load(self) -> Any:
         """Return the model of the current device, loaded at its first use there."""
         where = self.device.backend.model_device()
-        if where not in self._segmenters:
-            self._segmenters[where] = segmentation.load(self.model, where, self.text_model)
-        return self._segmenters[where]
+        found = self._segmenters.get(where)
+        if found is None:
+            found = self._segmenters[where] = segmentation.load(self.model, where, self.text_model)
+        return found
 
     def warmup(self, picture: Picture) -> None:
         """Load everything that a picture which lies where this one does may need."""

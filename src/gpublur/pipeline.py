@@ -60,17 +60,18 @@ def with_room(work: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(work)
-    def again(device: Device, *args: Any, **options: Any) -> Any:
+    def again(device: Device, picture: Picture, *args: Any, **options: Any) -> Any:
         backend = device.backend
         try:
-            return work(device, *args, **options)
+            return work(device, picture, *args, **options)
         except Exception as error:
             if not backend.out_of_memory(error):
                 raise
         # Behind the clause, for an error holds all that the work had.
-        backend.make_room()
+        with backend.device_context(picture, device.ordinal):
+            backend.make_room()
         try:
-            return work(device, *args, **options)
+            return work(device, picture, *args, **options)
         except Exception as error:
             if backend.out_of_memory(error):
                 raise OutOfMemory(f"device={device.name!r} has no room for this picture: {error}") from error

@@ -167,22 +167,22 @@ def matte(form: Form, shape: tuple[int, int], bytes_: bool, refine: bool) -> Mat
     tile = down * (across * 20 + ACROSS * PLANES * 4)
     pyramid = 16 * sum(n * m for n, m in halved(*coarsest))
     return Matte(
-        np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING),
-        (np.int32(size[0]), np.int32(size[1])),
-        (np.int32(coarsest[0]), np.int32(coarsest[1])),
-        (placed(matting.mask_affine(shape, size)), 1 / 255 if bytes_ else 1, MASK, *shape, bytes_),
-        (placed(grid.affine()), 1, GUIDED, grid.rows, grid.columns, 0) if refine else (),
-        (placed(matting.mask_affine(size, size)), 1, MASK, *size, 0) if full else (),
-        (placed(grid.affine(matting.CELL)), matting.FILL_BELOW, rows, columns),
-        fine // 2 * 4,
-        samples_of(STRIP, grid) if refine else 0,
-        Room.of(buffers),
-        Launch("matte", f"fit_{form.dtype}", over_samples, (ACROSS, DOWN), tile),
-        Launch("matte", "smooth", over_samples, (ACROSS, DOWN)),
-        Launch("matte", f"cells_{form.dtype}", (coarsest[1], coarsest[0], count), (BLOCK, BLOCK)),
-        Launch("matte", "pyramid", (1, 1, 2 * count), (1024,), pyramid),
-        Launch("matte", "pull", (-(-columns // BLOCK), -(-rows // BLOCK), 2 * count), (BLOCK, BLOCK)),
-        over("matte", "resample", form),
+        sampling=np.array((grid.step, grid.top, grid.left, grid.rows, grid.columns), SAMPLING),
+        size=(np.int32(size[0]), np.int32(size[1])),
+        coarsest=(np.int32(coarsest[0]), np.int32(coarsest[1])),
+        mask=(placed(matting.mask_affine(shape, size)), 1 / 255 if bytes_ else 1, MASK, *shape, bytes_),
+        guided=(placed(grid.affine()), 1, GUIDED, grid.rows, grid.columns, 0) if refine else (),
+        full=(placed(matting.mask_affine(size, size)), 1, MASK, *size, 0) if full else (),
+        fields=(placed(grid.affine(matting.CELL)), matting.FILL_BELOW, rows, columns),
+        back=fine // 2 * 4,
+        samples=samples_of(STRIP, grid) if refine else 0,
+        room=Room.of(buffers),
+        fit=Launch("matte", f"fit_{form.dtype}", over_samples, (ACROSS, DOWN), tile),
+        smooth=Launch("matte", "smooth", over_samples, (ACROSS, DOWN)),
+        cells=Launch("matte", f"cells_{form.dtype}", (coarsest[1], coarsest[0], count), (BLOCK, BLOCK)),
+        pyramid=Launch("matte", "pyramid", (1, 1, 2 * count), (1024,), pyramid),
+        pull=Launch("matte", "pull", (-(-columns // BLOCK), -(-rows // BLOCK), 2 * count), (BLOCK, BLOCK)),
+        resample=over("matte", "resample", form),
     )
 
 

@@ -21,7 +21,7 @@ QUAD = 4  # of pixel.cuh
 CELLS = 6  # of composite.cu
 ROWS = 4  # of spans.cu and separable.cu
 WORDS = 512  # of upload.cu
-MOST_WORDS = 16 << 20  # of all tables together; those of one radius and size have some thousands
+MOST_WORDS = 16 << 20  # of all tables of a device; those of one radius and size have some thousands
 
 
 class Table(NamedTuple):
@@ -95,8 +95,8 @@ def steps(spans: Spans) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray
     return np.concatenate(weights), np.array(halves, np.int32), np.array(start, np.int32)
 
 
-_kept: dict[Any, Table] = {}
-_of_graphs: dict[Any, Table] = {}  # those that CUDA graphs read, for as long as they are replayed
+_kept: dict[Any, Table] = {}  # by what is in them, and the device
+_of_graphs: set[Any] = set()  # those that CUDA graphs read, for as long as they are replayed
 _keeping = Lock()
 
 
@@ -114,7 +114,7 @@ def kept(key: Any, memory: Memory, build: Callable[[], dict[str, NDArray[Any]]])
             table = _kept[full] = waited_for(build())
             _let_go(full)
         if capturing:
-            _of_graphs[full] = table
+            _of_graphs.add(full)
         return table
 
 
@@ -128,13 +128,13 @@ def waited_for(arrays: dict[str, NDArray[Any]]) -> Table:
 
 
 def _let_go(newest: Any) -> None:
-    """Let all other tables go where they take too much, once the device has done with them, but for those of graphs."""
-    if sum(table.words for table in _kept.values()) > MOST_WORDS:
+    """Let all other tables of a device go where they take too much, once it has done with them, but for graphs'."""
+    _, device = newest
+    here = {key for key in _kept if key[1] == device}
+    if sum(_kept[key].words for key in here) > MOST_WORDS:
         loader.gpu().wait_for_all()
-        last = _kept[newest]
-        _kept.clear()
-        _kept.update(_of_graphs)
-        _kept[newest] = last
+        for key in here - _of_graphs - {newest}:
+            del _kept[key]
 
 
 def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
