@@ -143,7 +143,8 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
         raise InvalidArgument("format='zip' is what the server answers: choose png, jpg or webp")
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
-    run = Run(**given, jpeg_quality=edits.jpeg_quality(asked.edit), format=asked.edit.format)
+    said = {"jpeg_quality": edits.jpeg_quality(asked.edit), "lossless": asked.edit.lossless}
+    run = Run(**given, **said, format=asked.edit.format)
     edit = edits.check(asked.edit, run.model, run.text_model)  # before the first picture, as above
     jobs = run.jobs()
     editor = make_editor(run.device, edits.model_for(edit, run.model), run.text_model)
