@@ -168,7 +168,11 @@ def test_photoroom_names_what_is_not_offered(name):
         ({"outputSize": "0x200"}, {"outputSize": "from 1 to 20000"}),
         ({"outputSize": "200x99999"}, {"outputSize": "from 1 to 20000"}),
         ({"keepExistingAlphaChannel": "yes"}, {"keepExistingAlphaChannel": "'never' or 'auto'"}),
-        ({"segmentation.prompt": ""}, {"segmentation.prompt": "at least 1 character"}),
+        *(
+            ({name: value}, {name: "must be a word or short text, or left out"})
+            for name in ("segmentation.prompt", "segmentation.negativePrompt")
+            for value in ("", "  ")
+        ),
         *(
             ({name: value}, {name: words})
             for name in ("padding", "paddingTop", "margin", "marginLeft")
@@ -507,6 +511,11 @@ def test_claid_refuses_background(operations, field, words):
         *(
             ({"operations": {}, "output": {"metadata": {"color_space": space}}}, "output.metadata.color_space", "CMYK")
             for space in ("CMYK", {"type": "CMYK", "color_profile": "ISO_Coated"})
+        ),
+        (
+            {"operations": {"background": {"remove": {"selective": {"object_to_keep": "   "}}}}},
+            "operations.background.remove.selective.object_to_keep",
+            "it is empty",
         ),
         ({"operations": {}, "input": "x" * 4097}, "input", "at most 4096"),
         ({"operations": {}, "input": 3}, "input", "valid string"),

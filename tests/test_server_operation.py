@@ -81,6 +81,23 @@ def test_a_request_that_is_worked_on_keeps_its_connection():
         assert answers[0].status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "begins"), [("/v2/edit", b'{"error"'), ("/v1/image/edit", b'{"error_code"'), ("/healthz", b'{"detail"')]
+)
+def test_two_words_on_a_bodys_end_are_refused(path, begins):
+    """A proxy may believe one of them, and we the other (RFC 9112, 6.1)."""
+    with running() as url, connected(url) as connection:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until it is closed
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"connection: close" in head.lower()
+        assert body.startswith(begins)
+        assert b"both Content-Length and Transfer-Encoding" in body
+        assert body.count(b"HTTP/1.1") == 0  # what a second request would have been is not answered
+
+
 def test_connections_are_counted():
     with running(max_connections=3) as url:
         held = [connected(url) for _ in range(3)]

@@ -143,9 +143,9 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
         raise InvalidArgument("format='zip' is what the server answers: choose png, jpg or webp")
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
-    said = {"jpeg_quality": edits.jpeg_quality(asked.edit), "lossless": asked.edit.lossless}
-    run = Run(**given, **said, format=asked.edit.format)
-    edit = edits.check(asked.edit, run.model, run.text_model)  # before the first picture, as above
+    edit = asked.edit
+    run = Run(**given, jpeg_quality=edits.jpeg_quality(edit), lossless=edit.lossless, format=edit.format)
+    edit = edits.check(edit, run.model, run.text_model)  # before the first picture, as above
     jobs = run.jobs()
     editor = make_editor(run.device, edits.model_for(edit, run.model), run.text_model)
     run.do(jobs, lambda photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True))

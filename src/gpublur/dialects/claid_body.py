@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,7 +21,7 @@ from pydantic import (
 from .. import checks
 from ..errors import InvalidArgument
 from ..types import Subject
-from .base import hexadecimal
+from .base import hexadecimal, seen
 
 MAX_SIDE = 20_000  # pixels; and percent
 MAX_URL = 4096  # characters
@@ -40,7 +41,7 @@ class Part(BaseModel):
 
 
 class Selective(Part):
-    object_to_keep: str = Field(min_length=3, max_length=128)
+    object_to_keep: Annotated[str, Field(min_length=3, max_length=128), AfterValidator(seen)]
 
 
 class Chosen(Part):

@@ -6,7 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..checks import MAX_RADIUS
 from ..errors import ImageFileError, PromptUnsupported, ResultTooLarge
@@ -22,7 +31,18 @@ from ..types import (
     Resize,
     Subject,
 )
-from .base import MAX_FAULTS, MAX_NAME, BadRequest, Refusal, Request, bad_request, boolean, colour, status_and_message
+from .base import (
+    MAX_FAULTS,
+    MAX_NAME,
+    BadRequest,
+    Refusal,
+    Request,
+    bad_request,
+    boolean,
+    colour,
+    seen,
+    status_and_message,
+)
 
 NAME = "photoroom"
 MAX_SIDE = 20_000  # of WxH; PhotoRoom names no limit
@@ -61,6 +81,7 @@ def length(value: Any) -> Any:
 
 Length = Annotated[int | str | None, BeforeValidator(length, json_schema_input_type=float | str)]
 Flag = Annotated[bool, BeforeValidator(boolean)]
+Words = Annotated[str, AfterValidator(seen)]
 
 
 def box(name: str, side: str = "") -> Any:
@@ -104,9 +125,9 @@ class Fields(BaseModel):
         pattern=r"^(auto|originalImage|croppedSubject|[0-9]{1,9}x[0-9]{1,9})$",
         description="auto and originalImage: the input's size; croppedSubject: the subject's; WxH: that many pixels.",
     )
-    prompt: str | None = Field(None, alias="segmentation.prompt", min_length=1, description="The subject in words.")
-    negative_prompt: str | None = Field(
-        None, alias="segmentation.negativePrompt", min_length=1, description="What is not the subject, in words."
+    prompt: Words | None = Field(None, alias="segmentation.prompt", description="The subject in words.")
+    negative_prompt: Words | None = Field(
+        None, alias="segmentation.negativePrompt", description="What is not the subject, in words."
     )
     keep_alpha: Literal["never", "auto"] = Field(
         "never",
