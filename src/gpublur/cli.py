@@ -1,4 +1,4 @@
-"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | warmup | demo | bench``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | warmup | demo | bench | mcp``."""
 
 from __future__ import annotations
 
@@ -178,6 +178,26 @@ def serve(ctx: click.Context, **given: Any) -> None:
     if "levels" in asked:
         asked["levels"] = claid.LEVELS | dict(asked["levels"])
     run(Settings.from_environment(**asked))
+
+
+@main.command()
+@options.device
+@options.models
+@click.option(
+    "--folder", "folders", multiple=True, type=options.FILE,
+    help="Read and write files below this folder only. May be given several times.",
+)  # fmt: skip
+def mcp(device: str, model: str, text_model: str | None, folders: tuple[Path, ...]) -> None:
+    """Offer blur, removal and masks to a language model (MCP, over standard input and output).
+
+    Needs the extra mcp. Without --folder the model's client may name any file that you may read, and write new ones
+    wherever you may.
+    """
+    try:
+        from .mcp import make_server
+    except ImportError as error:
+        raise click.ClickException(f"the protocol's library is missing ({error}): {install('mcp')}") from error
+    make_server(lambda: make_editor(device, model, text_model), folders).run("stdio")
 
 
 @main.group(invoke_without_command=True)
