@@ -2,10 +2,12 @@
 
     python -m benchmarks.serve_load --clients 32 --seconds 60
     python -m benchmarks.serve_load --clients 4 --seconds 1200 --attacked --json benchmarks/results/MACHINE-soak.json
+    python -m benchmarks.serve_load --one-by-one
 
 Every answer is compared, byte for byte, with what the library makes of the same request in this process. Beside the
 clients, one keeps hanging up in the middle of an upload, and one sends a byte at a time; with --attacked all of
-`attacks` are made, each again and again, with a key and from an address of their own.
+`attacks` are made, each again and again, with a key and from an address of their own. With --one-by-one each is made
+once, alone, and what it does to the server is told.
 """
 
 from __future__ import annotations
@@ -243,10 +245,18 @@ def server(port: int, *options: str) -> Iterator[tuple[str, int]]:
 @click.option("--port", default=8765, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Of the server.")
 @click.option("--attacked", is_flag=True, help="Let all attacks be made meanwhile.")
+@click.option("--one-by-one", is_flag=True, help="Make each attack once, alone, instead.")
 @click.option("--json", "written", type=click.Path(path_type=Path), help="Write the figures here.")
 @click.option("--note", default="", help="What else the machine did, for that file.")
 def main(
-    clients: int, seconds: float, port: int, workers: int, attacked: bool, written: Path | None, note: str
+    clients: int,
+    seconds: float,
+    port: int,
+    workers: int,
+    attacked: bool,
+    one_by_one: bool,
+    written: Path | None,
+    note: str,
 ) -> None:
     """Measure a server on this machine, and fail where an answer is wrong."""
     from skimage.data import astronaut
@@ -260,6 +270,10 @@ def main(
         options = ("--keys", str(keys), "--workers", str(workers), "--private-host", hostile)
         with server(port, *options) as (url, pid):
             target = Target(url, KEYS[1], hostile)
+            if one_by_one:
+                for name, attack in attacks().items():
+                    click.echo(alone(name, attack, target, pid))
+                return
             made = {name: besieging(attack, target) for name, attack in (attacks() if attacked else {}).items()}
             headers = {"x-api-key": KEYS[0], "authorization": f"Bearer {KEYS[0]}"}
             report = load(url, asked, clients, seconds, pid, headers=headers, attacked=made)
@@ -274,6 +288,30 @@ def main(
 
 def besieging(attack: Attack, target: Target) -> Callable[[Callable[[], bool]], int]:
     return lambda goes_on: repeat(attack, target, goes_on)
+
+
+def alone(name: str, attack: Attack, target: Target, pid: int) -> str:
+    """Make an attack once; tell how long it took, how long the server kept others waiting, and what memory it took."""
+    before, over, waits, memory = resident(pid), threading.Event(), [0.0], [0.0]
+
+    def probe() -> None:
+        while not over.is_set():
+            begin = time.perf_counter()
+            with suppress(httpx.HTTPError):
+                httpx.get(f"{target.url}/healthz", timeout=60)
+            waits.append(time.perf_counter() - begin)
+            memory.append(resident(pid) - before)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    begin = time.perf_counter()
+    with suppress(OSError, httpx.HTTPError):
+        attack(target)
+    seconds = time.perf_counter() - begin
+    over.set()
+    thread.join()
+    return f"{seconds:6.2f} s; others waited {max(waits):5.2f} s at most; {max(memory):+5.0f} MB: {name}"
 
 
 def tell(report: Report, url: str) -> None:

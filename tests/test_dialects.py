@@ -16,7 +16,8 @@ from gpublur.errors import (
     PromptUnsupported,
     RemoteError,
 )
-from gpublur.types import BlurSpec, Edit, Outline, Resize, Subject
+from gpublur.outline import Outline
+from gpublur.types import BlurSpec, Edit, Resize, Subject
 
 FORM = Edit(remove=True, color="transparent", format="PNG", srgb=True, metadata=False)
 BLURRED = replace(FORM, remove=False, blur=BlurSpec("bokeh", 0.01))
@@ -404,7 +405,7 @@ def test_claid_padding_and_smart_crop():
     smart = {"width": 80, "height": 60, "fit": {"type": "crop", "crop": "smart"}}
     assert claid.read({"operations": {"resizing": smart}}).edit.resize == Resize(80, 60, "crop", align="subject")
     older = {"width": 80, "height": 60, "fit": {"crop": "smart"}}
-    assert claid.read({"operations": {"resizing": older}}).edit.aims
+    assert claid.read({"operations": {"resizing": older}}).edit.resize == Resize(80, 60, "crop", align="subject")
 
 
 def test_claid_lets_pass_what_changes_nothing():

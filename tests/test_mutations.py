@@ -23,7 +23,7 @@ def test_mutated_files():
 
 def test_faults_are_seen(monkeypatch):
     """What would be a fault is told as one."""
-    monkeypatch.setattr(mutate, "HANG", 5.0)
+    monkeypatch.setattr(mutate, "HANG", 3.0)
     files = dict.fromkeys(("a", "b", "c", "d"), b"x")
     monkeypatch.setattr(mutate, "mutated", lambda files, number: (f"{number}", b"%d" % number))
     monkeypatch.setattr(mutate, "tried", misbehave.as_told)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import geometry, image_io, optics, outlines
+from . import contours, geometry, image_io, optics
 from .arrays import Picture
 from .backends import Device
 from .backends.base import Array, Backend, Matte, Source
@@ -204,7 +204,12 @@ def needs_model(picture: Picture, edit: Edit) -> bool:
 
 
 def needs_mask(edit: Edit) -> bool:
-    return edit.needs_subject
+    return edit.remove or edit.clip or edit.blur is not None or edit.outline is not None or aims(edit)
+
+
+def aims(edit: Edit) -> bool:
+    """Return whether the result is cut around the subject."""
+    return edit.resize is not None and edit.resize.align == "subject"
 
 
 def has_own_matte(picture: Picture, edit: Edit) -> bool:
@@ -241,7 +246,7 @@ def solid(picture: Picture, edit: Edit, matte: Array) -> Array:
     """Return a matte (H, W) that is whole behind its edge, where an edit asks for that."""
     if not edit.subject.solid:
         return matte
-    return picture.memory.adopt(outlines.solid(picture.memory.to_host(matte)))
+    return picture.memory.adopt(contours.solid(picture.memory.to_host(matte)))
 
 
 def subject_of(edit: Edit, mask: Mask | None) -> tuple[slice, slice] | None:
@@ -252,7 +257,7 @@ def subject_of(edit: Edit, mask: Mask | None) -> tuple[slice, slice] | None:
     NoSubject
         Nothing would be left.
     """
-    if mask is None or not (edit.remove or edit.clip or edit.aims or edit.outline):
+    if mask is None or not (edit.remove or edit.clip or aims(edit) or edit.outline):
         return None
     try:
         return geometry.bounds(mask.values)
@@ -285,7 +290,7 @@ def placed(
     """
     region = (slice(0, size[0]), slice(0, size[1]))
     if edit.clip and subject is not None:
-        region = subject if edit.outline is None else outlines.grown(subject, edit.outline, size)
+        region = subject if edit.outline is None else contours.grown(subject, edit.outline, size)
     rows, columns = region
     kept, corner = (
         (int(rows.stop - rows.start), int(columns.stop - columns.start)),
@@ -323,7 +328,7 @@ def outlined(backend: Backend, picture: Picture, mask: Mask, edit: Edit, done: P
     behind = None if edit.remove else done.on_host().interleaved()
     matte = picture.memory.to_host(mask.values)
     assert edit.outline is not None
-    return Picture.of(outlines.drawn(cut.on_host().interleaved(), behind, matte, edit.outline), picture.planar)
+    return Picture.of(contours.drawn(cut.on_host().interleaved(), behind, matte, edit.outline), picture.planar)
 
 
 def finish(picture: Picture, frame: Frame, edit: Edit, memory: Memory) -> Array:

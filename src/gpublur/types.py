@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .checks import blur_radius, choice, flag, lengths, number, paint, side, text, whole
 from .color import dtype_name, max_value
 from .errors import InvalidArgument
+from .outline import Outline
 
 Mode = Literal["gaussian", "bokeh"]
 Quality = Literal["fast", "high", "exact"]
@@ -31,7 +32,6 @@ DEFAULT_HIGHLIGHTS = 0.3  # of bokeh: lamps become disks, white walls and skies 
 DEFAULT_THRESHOLD = (0.6, 0.95)  # brightness (docs/maths.md (3)) at which the boost begins and is complete
 
 
-MAX_OUTLINE, MAX_SOFTNESS = 0.1, 0.025
 SUBJECT = 0.5  # the least value that some pixel of a subject's mask reaches
 SMALL = 0.01  # of the area: how much more overlap is granted, so that an empty mask that is sure of it is a good one
 NOTHING = 0.14  # of the answers that there is no subject were wrong (as above)
@@ -278,40 +278,6 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class Outline:
-    """A line around a subject, outside of its matte.
-
-    Parameters
-    ----------
-    color : str or ints
-        See `paint`.
-    width, softness : float
-        How far it reaches from the subject, and the sigma by which its outer edge is soft: fractions of the picture's
-        diagonal, in (0, 0.1] and [0, 0.025].
-
-    Examples
-    --------
-    >>> Outline("white", 0.02).checked().color
-    (255, 255, 255, 255)
-    """
-
-    color: Any = "white"
-    width: float = 0.01
-    softness: float = 0.0
-
-    def checked(self) -> Outline:
-        """Return the same with every value checked and the colour as `paint` gives it."""
-        color = paint("outline.color", self.color)
-        if color is None:
-            raise InvalidArgument(f"outline.color={self.color!r} would not be seen")
-        return Outline(
-            color,
-            number("outline.width", self.width, 0, MAX_OUTLINE, above=True),
-            number("outline.softness", self.softness, 0, MAX_SOFTNESS),
-        )
-
-
-@dataclass(frozen=True)
 class Edit:
     """Everything that is asked of one picture; the editor does it in one pass over one matte.
 
@@ -418,16 +384,6 @@ class Edit:
             jpeg_quality=None if self.jpeg_quality is None else int(number("jpeg_quality", self.jpeg_quality, 1, 100)),
             dpi=None if self.dpi is None else whole("dpi", self.dpi, 1, 10_000),
         )
-
-    @property
-    def aims(self) -> bool:
-        """Whether the result is cut around the subject."""
-        return self.resize is not None and self.resize.align == "subject"
-
-    @property
-    def needs_subject(self) -> bool:
-        """Whether the edit asks where the subject is."""
-        return self.remove or self.clip or self.aims or self.blur is not None or self.outline is not None
 
 
 class MaskInfo:

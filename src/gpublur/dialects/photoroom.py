@@ -19,15 +19,13 @@ from pydantic import (
 
 from ..checks import MAX_RADIUS
 from ..errors import ImageFileError, PromptUnsupported, ResultTooLarge
+from ..outline import MAX_SOFTNESS, MAX_WIDTH, Outline
 from ..types import (
     DEFAULT_RADIUS,
-    MAX_OUTLINE,
-    MAX_SOFTNESS,
     NO_MARGIN,
     BlurSpec,
     Edit,
     Lengths,
-    Outline,
     Resize,
     Subject,
 )
@@ -178,7 +176,7 @@ class Fields(BaseModel):
         None, alias="outline.color", description="Of a line around the subject: hexadecimal, or a CSS name."
     )
     outline_width: float | None = Field(
-        None, alias="outline.width", gt=0, le=MAX_OUTLINE, description="Fraction of the diagonal; 0.01 by default."
+        None, alias="outline.width", gt=0, le=MAX_WIDTH, description="Fraction of the diagonal; 0.01 by default."
     )
     outline_softness: float | None = Field(
         None, alias="outline.blurRadius", ge=0, le=MAX_SOFTNESS, description="Sigma of its outer edge; 0 by default."

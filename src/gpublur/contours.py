@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .color import from_unit
 from .geometry import EDGE, Pixels, picture_behind
-from .types import SUBJECT, Outline
+from .outline import Outline
+from .types import SUBJECT
 
 REACH = 16  # pixels of the grid on which distances are measured; wider lines are measured on a coarser one
 TAIL = 3  # sigmas of a soft edge that are drawn

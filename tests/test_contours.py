@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from conftest import find_ellipse
 
-from gpublur import Edit, outlines
+from gpublur import Edit, contours
 from gpublur.api import Editor
 from gpublur.errors import InvalidArgument, NoSubject
-from gpublur.types import Outline, Resize, Subject
+from gpublur.outline import Outline
+from gpublur.types import Resize, Subject
 
 RED = (255, 0, 0, 255)
 
@@ -24,24 +25,24 @@ def test_distances_are_euclids(most):
     points = np.argwhere(inside)
     y, x = np.mgrid[:20, :31]
     true = np.min([np.hypot(y - a, x - b) for a, b in points], axis=0)
-    found = outlines.distance(inside, most)
+    found = contours.distance(inside, most)
     near = true < most
     np.testing.assert_allclose(found[near], true[near], atol=1e-5)
     assert (found[~near] >= most).all()
-    assert (outlines.distance(np.zeros((5, 5), bool), most) >= most).all()
+    assert (contours.distance(np.zeros((5, 5), bool), most) >= most).all()
 
 
 @pytest.mark.parametrize("width", [4, 40])  # on the picture's own grid, and on a coarser one
 def test_a_line_is_as_wide_as_asked(width):
     away, matte = disk(301, 80)
-    cover = outlines.coverage(matte, width, 0)
+    cover = contours.coverage(matte, width, 0)
     assert (cover[away < 80 + width - 2.5] == 1).all()
     assert (cover[away > 80 + width + 2.5] == 0).all()
 
 
 def test_a_soft_edge_falls_as_a_gaussians_integral():
     away, matte = disk(301, 60)
-    cover = outlines.coverage(matte, 30, 10)
+    cover = contours.coverage(matte, 30, 10)
     for step, share in [(-10, 0.841), (0, 0.5), (10, 0.159)]:
         ring = np.abs(away - 90 - step) < 0.5
         assert abs(cover[ring].mean() - share) < 0.04
@@ -81,7 +82,7 @@ def test_a_clip_keeps_the_line(editor):
     photo = np.full((48, 64, 3), 200, np.uint8)
     bare = editor.apply(photo, Edit(remove=True, clip=True))
     lined = editor.apply(photo, Edit(remove=True, clip=True, outline=Outline("red", 0.03)))
-    width = outlines.reach(Outline("red", 0.03), photo.shape)[0]
+    width = contours.reach(Outline("red", 0.03), photo.shape)[0]
     more = int(np.ceil(width))  # on each side where the picture does not end
     assert bare.shape[0] + more <= lined.shape[0] <= bare.shape[0] + 2 * more
 
@@ -143,13 +144,13 @@ def test_a_solid_subject_has_a_soft_edge_alone():
     matte = np.clip((121 - away) / 2, 0, 1).astype(np.float32)
     window = away < 40
     matte[window] = 0.4
-    made = outlines.solid(matte)
+    made = contours.solid(matte)
     assert (made[window] == 1).all()
     edge = (matte > 0) & (matte < 1) & ~window
     np.testing.assert_allclose(made[edge], matte[edge], atol=1e-6)
     assert (made[matte == 0] == 0).all()
     hole = np.where(away < 20, 0, matte).astype(np.float32)
-    assert (outlines.solid(hole)[away < 18] == 0).all()
+    assert (contours.solid(hole)[away < 18] == 0).all()
 
 
 def test_a_solid_edit(editor):
