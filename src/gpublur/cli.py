@@ -188,9 +188,9 @@ def serve(ctx: click.Context, **given: Any) -> None:
     help="Read and write files below this folder only. May be given several times.",
 )  # fmt: skip
 def mcp(device: str, model: str, text_model: str | None, folders: tuple[Path, ...]) -> None:
-    """Offer blur, removal and masks to a language model (MCP, over standard input and output).
+    """Offer blur, removal and masks to language models (MCP).
 
-    Needs the extra mcp. Without --folder the model's client may name any file that you may read, and write new ones
+    Over standard input and output; needs the extra mcp. Without --folder the model's client may name any file that you may read, and write new ones
     wherever you may.
     """
     try:
