@@ -565,6 +565,8 @@ def refused(body, field, words):
         (PictureTooLarge("picture: is 9 x 9 pixels"), 413, (413, "9001", "file")),
         (RemoteError("is not among the hosts"), 400, (400, "400", "input")),
         (Declined(400, "body: is not JSON"), 400, (400, "400", None)),
+        (InvalidArgument("padding leaves no room: all of"), 400, (422, "9000", "operations.padding")),
+        (InvalidArgument("another"), 400, (422, "9000", "operations")),
         (ModelUnavailable("weights are missing"), 503, (503, "503", None)),
         (Declined(401, "no key"), 403, (401, "111", None)),
         (Declined(429, "the queue is full"), 429, (429, "2001", None)),

@@ -190,8 +190,8 @@ def serve(ctx: click.Context, **given: Any) -> None:
 def mcp(device: str, model: str, text_model: str | None, folders: tuple[Path, ...]) -> None:
     """Offer blur, removal and masks to language models (MCP).
 
-    Over standard input and output; needs the extra mcp. Without --folder the model's client may name any file that you may read, and write new ones
-    wherever you may.
+    Over standard input and output; needs the extra mcp. Without --folder the model's client may name any file that you
+    may read, and write new ones wherever you may.
     """
     try:
         from .mcp import make_server

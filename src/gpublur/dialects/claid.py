@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from ..errors import ImageFileError, NoSubject, PromptUnsupported, RemoteError, ResultTooLarge
+from ..errors import ImageFileError, InvalidArgument, NoSubject, PromptUnsupported, RemoteError, ResultTooLarge
 from ..types import BlurSpec, Edit, Resize, Subject
 from . import claid_body
 from .base import BadRequest, Refusal, Request, bad_request, in_words, status_and_message
@@ -122,6 +122,8 @@ def refusal(error: Exception, request: Request | None = None) -> Refusal:
             status, faults = 400, {"input": [message]}
         elif isinstance(error, ImageFileError):
             faults = {"input" if request.url else "file": [message]}
+        elif isinstance(error, InvalidArgument) and not faults:  # what only the picture's size shows to be wrong
+            faults = {"operations.padding" if message.startswith("padding") else "operations": [message]}
         message = in_words(faults) or message
     code, kind = KINDS.get(status, (str(status), "general"))
     body = {"error_code": code, "error_type": kind, "error_message": message, "error_details": faults}
