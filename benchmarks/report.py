@@ -116,9 +116,33 @@ def newcomers(name: str, result: Result) -> Iterator[str]:
     yield from (f"## {name}", "", *start.lines(result))
 
 
+def soak(name: str, result: Result) -> Iterator[str]:
+    made = (
+        f", beside {sum(result['attacks'].values())} attacks of {len(result['attacks'])} kinds"
+        if result["attacks"]
+        else ""
+    )
+    about = f"`gpublur serve`, {result['workers']} workers, {result['clients']} clients for {result['seconds']} s{made}"
+    yield from (f"## {name}", "", f"{about}; {result['cpu']}, {result['threads']} threads: {result['note']}.", "")
+    yield row(("answers", "all right", "p50 ms", "p99 ms", "longest ms", "MB, most in each tenth of the time"))
+    yield row(("--:", "---", "--:", "--:", "--:", "---"))
+    right = "yes" if not result["wrong"] and list(result["statuses"]) == ["200"] else "no"
+    times = (f"{result[key]}" for key in ("p50_ms", "p99_ms", "longest_ms"))
+    yield row((f"{result['answers']}", right, *times, ", ".join(map(str, result["memory_mb_by_tenths"]))))
+
+
+def mutations(name: str, result: Result) -> Iterator[str]:
+    about = f"{result['files']} mutated files of {result['seeds']} kinds through the decoder; {result['cpu']}."
+    yield from (f"## {name}", "", about, "")
+    yield row(("pictures", "typed errors", "crashes, hangs, other errors", "longest s"))
+    yield row(["--:"] * 4)
+    counts = (str(result["outcomes"].get(outcome, 0)) for outcome in ("picture", "refused"))
+    yield row((*counts, str(len(result["faults"])), f"{result['longest_seconds']:.2f}"))
+
+
 SECTIONS: dict[str, Callable[[str, Result], Iterator[str]]] = {
     "suite": suite, "throughput": throughput, "memory": memory, "gpublur bench": users, "gpu_check": gpu_check,
-    "start": newcomers,
+    "start": newcomers, "soak": soak, "mutations": mutations,
 }  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """Many clients at once against ``gpublur serve``: is every answer right, how long does it take, does memory stay flat?
 
     python -m benchmarks.serve_load --clients 32 --seconds 60
+    python -m benchmarks.serve_load --clients 4 --seconds 1200 --attacked --json benchmarks/results/MACHINE-soak.json
+    python -m benchmarks.serve_load --one-by-one
 
 Every answer is compared, byte for byte, with what the library makes of the same request in this process. Beside the
-clients, one keeps hanging up in the middle of an upload, and one sends a byte at a time.
+clients, one keeps hanging up in the middle of an upload, and one sends a byte at a time; with --attacked all of
+`attacks` are made, each again and again, with a key and from an address of their own. With --one-by-one each is made
+once, alone, and what it does to the server is told.
 """
 
 from __future__ import annotations
@@ -21,9 +25,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -32,6 +37,9 @@ from PIL import Image
 
 from gpublur import dialects, edits, image_io
 from gpublur.api import Editor
+from gpublur.bench import cpu as cpu_name
+
+from .attacks import Attack, Target, attacks, hostile_host, repeat
 
 REQUESTS: list[dict[str, Any]] = [
     {"background.blur.mode": "bokeh", "removeBackground": "false"},
@@ -42,6 +50,7 @@ REQUESTS: list[dict[str, Any]] = [
     {"operations": {"background": {"remove": {"clipping": True}, "color": "transparent"}}, "output": {"format": "png"}},
 ]
 SIDES = (320, 480, 640)  # of the pictures, which are square
+KEYS = ("the-key-of-honest-clients", "the-key-of-the-attackers")
 WARM = 0.2  # of the time; memory is measured from there on
 
 
@@ -62,11 +71,30 @@ class Report:
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: int = 0
-    memory: list[tuple[float, float]] = field(default_factory=list)  # (seconds, MB)
+    memory: list[tuple[float, float]] = field(default_factory=list)  # (seconds, MB) of the server and its processes
+    attacked: dict[str, int] = field(default_factory=dict)  # how often each attack was made
 
     def quantile(self, q: float) -> float:
         ordered = sorted(self.latencies)
         return ordered[min(len(ordered) - 1, math.floor(q * len(ordered)))]
+
+    def figures(self) -> dict[str, Any]:
+        """Return what is told, for a file; memory as the largest of each tenth of the time."""
+        tenths = [
+            max((mb for second, mb in self.memory if i <= 10 * second / self.seconds < i + 1), default=0.0)
+            for i in range(10)
+        ]
+        return {
+            "seconds": round(self.seconds),
+            "answers": len(self.latencies),
+            "statuses": {str(status): count for status, count in self.statuses.items()},
+            "wrong": self.wrong,
+            "p50_ms": round(self.quantile(0.5) * 1e3),
+            "p99_ms": round(self.quantile(0.99) * 1e3),
+            "longest_ms": round(max(self.latencies) * 1e3),
+            "memory_mb_by_tenths": [round(mb) for mb in tenths],
+            "attacks": self.attacked,
+        }
 
     def lines(self) -> Iterator[str]:
         rate = len(self.latencies) / self.seconds
@@ -105,11 +133,17 @@ def ask(client: httpx.Client, case: Case) -> tuple[int, bytes]:
 
 
 def load(
-    url: str, cases: Sequence[Case], clients: int, seconds: float, pid: int | None = None, answers: float = math.inf
-) -> Report:
+    url: str, cases: Sequence[Case], clients: int, seconds: float, pid: int | None = None, answers: float = math.inf,
+    headers: dict[str, str] | None = None, attacked: dict[str, Callable[[Callable[[], bool]], int]] | None = None,
+) -> Report:  # fmt: skip
     """Let that many clients ask, each one thing after the other, in an order of its own.
 
     It ends after so many seconds, or so many answers.
+
+    Parameters
+    ----------
+    attacked : mapping, optional
+        Attacks by name, each of which is repeated while its argument says so, and returns how often it was.
     """
     report, lock = Report(seconds), threading.Lock()
     begin = time.monotonic()
@@ -119,7 +153,7 @@ def load(
 
     def client(number: int) -> None:
         order = random.Random(number)
-        with httpx.Client(base_url=url, timeout=120) as connection:
+        with httpx.Client(base_url=url, timeout=120, headers=headers) as connection:
             while goes_on():
                 case = order.choice(cases)
                 start = time.perf_counter()
@@ -132,15 +166,12 @@ def load(
     def rude(work: Callable[[socket.socket], None]) -> None:
         host, port = url.removeprefix("http://").split(":")
         while goes_on():
-            with socket.create_connection((host, int(port)), 5) as connection:
-                try:
-                    connection.sendall(
-                        b"POST /v2/edit HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n"
-                        b"content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
-                    )
-                    work(connection)
-                except OSError:  # the server has had enough of it
-                    pass
+            with suppress(OSError), socket.create_connection((host, int(port)), 5) as connection:
+                connection.sendall(
+                    b"POST /v2/edit HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n"
+                    b"content-type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+                )
+                work(connection)  # until the server has had enough of it
 
     def hang_up(connection: socket.socket) -> None:
         time.sleep(0.05)
@@ -155,7 +186,11 @@ def load(
             report.memory.append((time.monotonic() - begin, resident(pid)))
             time.sleep(0.5)
 
+    def besiege(name: str, attack: Callable[[Callable[[], bool]], int]) -> None:
+        report.attacked[name] = attack(goes_on)
+
     threads = [threading.Thread(target=rude, args=(work,)) for work in (hang_up, dawdle)]
+    threads += [threading.Thread(target=besiege, args=each) for each in (attacked or {}).items()]
     threads += [threading.Thread(target=client, args=(i,)) for i in range(clients)]
     threads.append(threading.Thread(target=watch))
     for thread in threads:
@@ -167,16 +202,26 @@ def load(
 
 
 def resident(pid: int) -> float:
-    """Return a process' memory in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    """Return the memory of a process and its children in MB."""
+    total = 0.0
+    for each in (pid, *children(pid)):
+        with suppress(OSError):  # it has ended
+            total += int(Path(f"/proc/{each}/statm").read_text().split()[1])
+    return total * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def children(pid: int) -> list[int]:
+    with suppress(OSError):
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    return []
 
 
 @contextmanager
-def server(port: int) -> Iterator[tuple[str, int]]:
+def server(port: int, *options: str) -> Iterator[tuple[str, int]]:
     """Run ``gpublur serve`` in a process of its own; give its address and process number."""
-    program = [sys.executable, "-c", "from gpublur.cli import main; main()", "serve", "--no-keys", "--port", str(port)]
-    options = ["--store-megabytes", "20", "--upload-seconds", "5"]
+    program = [sys.executable, "-c", "from gpublur.cli import main; main()", "serve", "--port", str(port)]
+    options = ("--store-megabytes", "20", "--upload-seconds", "5", *options)
     process = subprocess.Popen([*program, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -198,21 +243,86 @@ def server(port: int) -> Iterator[tuple[str, int]]:
 @click.option("--clients", default=32, show_default=True)
 @click.option("--seconds", default=60.0, show_default=True)
 @click.option("--port", default=8765, show_default=True)
-def main(clients: int, seconds: float, port: int) -> None:
+@click.option("--workers", default=2, show_default=True, help="Of the server.")
+@click.option("--attacked", is_flag=True, help="Let all attacks be made meanwhile.")
+@click.option("--one-by-one", is_flag=True, help="Make each attack once, alone, instead.")
+@click.option("--json", "written", type=click.Path(path_type=Path), help="Write the figures here.")
+@click.option("--note", default="", help="What else the machine did, for that file.")
+def main(
+    clients: int,
+    seconds: float,
+    port: int,
+    workers: int,
+    attacked: bool,
+    one_by_one: bool,
+    written: Path | None,
+    note: str,
+) -> None:
     """Measure a server on this machine, and fail where an answer is wrong."""
     from skimage.data import astronaut
 
     photo = Image.fromarray(astronaut())
     asked = cases(Editor(), [photo.resize((side, side)) for side in SIDES])
-    with server(port) as (url, pid):
-        report = load(url, asked, clients, seconds, pid)
-        numbers = httpx.get(f"{url}/metrics").text
-        waiting = next(line for line in numbers.splitlines() if line.startswith("gpublur_waiting "))
-        for line in report.lines():
-            click.echo(line)
-        click.echo(f"afterwards: {waiting}, health {httpx.get(f'{url}/healthz').json()['status']}")
+    with hostile_host() as hostile, TemporaryDirectory() as folder:
+        keys = Path(folder, "keys")
+        keys.write_text("\n".join(KEYS))
+        keys.chmod(0o600)
+        options = ("--keys", str(keys), "--workers", str(workers), "--private-host", hostile)
+        with server(port, *options) as (url, pid):
+            target = Target(url, KEYS[1], hostile)
+            if one_by_one:
+                for name, attack in attacks().items():
+                    click.echo(alone(name, attack, target, pid))
+                return
+            made = {name: besieging(attack, target) for name, attack in (attacks() if attacked else {}).items()}
+            headers = {"x-api-key": KEYS[0], "authorization": f"Bearer {KEYS[0]}"}
+            report = load(url, asked, clients, seconds, pid, headers=headers, attacked=made)
+            tell(report, url)
+    if written:
+        about = {"kind": "soak", "cpu": cpu_name(), "threads": os.cpu_count(), "note": note}
+        about |= {"clients": clients, "workers": workers, "attacked": attacked}
+        written.write_text(json.dumps(about | report.figures(), indent=1) + "\n")
     if report.wrong or set(report.statuses) != {200}:
         raise click.ClickException("not every answer was right")
+
+
+def besieging(attack: Attack, target: Target) -> Callable[[Callable[[], bool]], int]:
+    return lambda goes_on: repeat(attack, target, goes_on)
+
+
+def alone(name: str, attack: Attack, target: Target, pid: int) -> str:
+    """Make an attack once; tell how long it took, how long the server kept others waiting, and what memory it took."""
+    before, over, waits, memory = resident(pid), threading.Event(), [0.0], [0.0]
+
+    def probe() -> None:
+        while not over.is_set():
+            begin = time.perf_counter()
+            with suppress(httpx.HTTPError):
+                httpx.get(f"{target.url}/healthz", timeout=60)
+            waits.append(time.perf_counter() - begin)
+            memory.append(resident(pid) - before)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    begin = time.perf_counter()
+    with suppress(OSError, httpx.HTTPError):
+        attack(target)
+    seconds = time.perf_counter() - begin
+    over.set()
+    thread.join()
+    return f"{seconds:6.2f} s; others waited {max(waits):5.2f} s at most; {max(memory):+5.0f} MB: {name}"
+
+
+def tell(report: Report, url: str) -> None:
+    """Print what the clients saw, and how the server is afterwards."""
+    numbers = httpx.get(f"{url}/metrics").text
+    waiting = next(line for line in numbers.splitlines() if line.startswith("gpublur_waiting "))
+    for line in report.lines():
+        click.echo(line)
+    for name, count in report.attacked.items():
+        click.echo(f"{count:6d} {name}")
+    click.echo(f"afterwards: {waiting}, health {httpx.get(f'{url}/healthz').json()['status']}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from gpublur.errors import (
     PromptUnsupported,
     RemoteError,
 )
+from gpublur.outline import Outline
 from gpublur.types import BlurSpec, Edit, Resize, Subject
 
 FORM = Edit(remove=True, color="transparent", format="PNG", srgb=True, metadata=False)
@@ -94,6 +95,15 @@ PHOTOROOM = [
     ({"export.dpi": "300"}, replace(FORM, dpi=300)),
     ({"preserveMetadata": "never"}, FORM),
     ({"preserveMetadata": "xmp"}, replace(FORM, metadata="xmp")),
+    ({"preserveMetadata": "exifSubset"}, replace(FORM, metadata="rights")),
+    ({"preserveMetadata": "exifSubsetWithXmpCompatibility"}, replace(FORM, metadata="rights+xmp")),
+    ({"colorSpace": "sRGB"}, FORM),
+    ({"colorSpace": "original"}, replace(FORM, srgb=False)),
+    ({"outline.color": "FF0000"}, replace(FORM, outline=Outline("#FF0000"))),
+    (
+        {"outline.color": "red", "outline.width": "0.02", "outline.blurRadius": "0.01", "removeBackground": "false"},
+        replace(FORM, remove=False, outline=Outline("red", 0.02, 0.01)),
+    ),
     ({"background.imageFile": b"x"}, replace(FORM, background=b"x")),
     ({"background.imageFile": b"x", "background.scaling": "fill"}, replace(FORM, background=b"x")),
     (
@@ -131,8 +141,8 @@ def test_photoroom_says_where_the_background_is():
         *("background.prompt", "background.negativePrompt", "background.expandPrompt", "background.seed"),
         *("background.guidance.imageUrl", "beautify.mode", "describeAnyChange.mode", "editWithAI.prompt"),
         *("expand.mode", "flatLay.mode", "ghostMannequin.mode", "imageFromPrompt.prompt", "layers", "lighting.mode"),
-        *("outline.color", "shadow.mode", "templateId", "textRemoval.mode", "uncrop.mode", "upscale.mode"),
-        *("virtualModel.mode", "colorSpace"),
+        *("shadow.mode", "shadow.color", "templateId", "textRemoval.mode", "uncrop.mode", "upscale.mode"),
+        "virtualModel.mode",
     ],
 )
 def test_photoroom_names_what_is_not_offered(name):
@@ -159,7 +169,11 @@ def test_photoroom_names_what_is_not_offered(name):
         ({"outputSize": "0x200"}, {"outputSize": "from 1 to 20000"}),
         ({"outputSize": "200x99999"}, {"outputSize": "from 1 to 20000"}),
         ({"keepExistingAlphaChannel": "yes"}, {"keepExistingAlphaChannel": "'never' or 'auto'"}),
-        ({"segmentation.prompt": ""}, {"segmentation.prompt": "at least 1 character"}),
+        *(
+            ({name: value}, {name: "must be a word or short text, or left out"})
+            for name in ("segmentation.prompt", "segmentation.negativePrompt")
+            for value in ("", "  ")
+        ),
         *(
             ({name: value}, {name: words})
             for name in ("padding", "paddingTop", "margin", "marginLeft")
@@ -176,7 +190,17 @@ def test_photoroom_names_what_is_not_offered(name):
         ({"export.dpi": "1201"}, {"export.dpi": "not '1201'"}),
         ({"background.scaling": "wide"}, {"background.scaling": "'fit' or 'fill'"}),
         ({"segmentation.mode": "all"}, {"segmentation.mode": "'keepSalientObject'"}),
-        ({"preserveMetadata": "exifSubset"}, {"preserveMetadata": "'never' or 'xmp'"}),
+        ({"preserveMetadata": "all"}, {"preserveMetadata": "'exifSubset' or 'exifSubsetWithXmpCompatibility'"}),
+        ({"colorSpace": "CMYK"}, {"colorSpace": "'sRGB' or 'original'"}),
+        (
+            {"colorSpace": "original", "background.blur.mode": "bokeh", "removeBackground": "false"},
+            {"": "colorSpace=original excludes background.blur.mode"},
+        ),
+        ({"outline.width": "0.02"}, {"": "outline.width and outline.blurRadius need outline.color"}),
+        ({"outline.color": "red", "outline.width": "0.2"}, {"outline.width": "less than or equal to 0.1"}),
+        ({"outline.color": "red", "outline.width": "0"}, {"outline.width": "greater than 0"}),
+        ({"outline.color": "red", "outline.blurRadius": "0.03"}, {"outline.blurRadius": "0.025"}),
+        ({"outline.color": "reddish"}, {"outline.color": "hexadecimal colour"}),
         ({"removeBackground": "x", "export.format": "y"}, {"removeBackground": "boolean", "export.format": "'png'"}),
     ],
 )
@@ -279,7 +303,7 @@ def test_segments_other_errors(error, status, kind):
     assert "secret" not in str(refusal.body)
 
 
-ANY = Edit(srgb=True, metadata=False)
+ANY = Edit(srgb=True, metadata=False, jpeg_quality=85)
 CUT = replace(ANY, remove=True, color="#ffffff", subject=Subject("products"))
 SOFT = replace(ANY, blur=BlurSpec("gaussian", 0.03))
 CARS = replace(SOFT, subject=Subject("cars"))
@@ -342,19 +366,84 @@ def test_claid_resizing(resizing, clipped, whole):
 
 
 @pytest.mark.parametrize(
-    ("given", "format", "quality"),
+    ("given", "format", "quality", "lossless"),
     [
-        (None, None, None),
-        ("jpeg", "JPEG", None),
-        ({"type": "jpeg", "quality": 85, "progressive": False}, "JPEG", 85),
-        ({"type": "png", "compression": "best"}, "PNG", None),
-        ({"type": "webp", "compression": {"type": "lossy", "quality": 70}}, "WEBP", 70),
-        ({"type": "avif", "compression": {}}, "AVIF", 90),
+        (None, None, 85, None),
+        ("jpeg", "JPEG", 85, None),
+        ({"type": "jpeg", "quality": 70, "progressive": False}, "JPEG", 70, None),
+        ("png", "PNG", None, None),
+        ({"type": "png", "compression": "best"}, "PNG", None, None),
+        ("webp", "WEBP", 75, False),
+        ({"type": "webp", "compression": {"type": "lossy", "quality": 70}}, "WEBP", 70, False),
+        ({"type": "webp", "compression": "lossless"}, "WEBP", 75, True),
+        ({"type": "avif", "compression": {}}, "AVIF", 50, False),
+        ({"type": "avif", "compression": {"type": "lossless"}}, "AVIF", 50, True),
+        ("tiff", "TIFF", None, None),
+        ({"type": "tiff", "compression": {"type": "lossless"}}, "TIFF", None, None),
     ],
 )
-def test_claid_output(given, format, quality):
+def test_claid_output(given, format, quality, lossless):
     edit = claid.read({"operations": {}, "output": {"format": given}}).edit
-    assert (edit.format, edit.jpeg_quality) == (format, quality)
+    assert (edit.format, edit.jpeg_quality, edit.lossless) == (format, quality, lossless)
+    if isinstance(given, str):
+        assert claid.read({"operations": {}, "output": given}).edit == edit
+
+
+def test_claid_metadata():
+    for space in ("RGB", {"type": "RGB"}, None):
+        output = {"format": "tiff", "metadata": {"dpi": 300, "color_space": space}}
+        assert claid.read({"operations": {}, "output": output}).edit.dpi == 300
+
+
+def test_claid_padding_and_smart_crop():
+    padded = claid.read({"operations": {"padding": "10% 30px"}}).edit
+    assert padded.resize == Resize(fit="canvas", padding=((30, "10%", 30, "10%"),))
+    assert padded.color == "#ffffff"
+    cut = {"background": {"remove": {"clipping": True}}, "padding": "20%"}
+    even = (("20%", "20%", "20%", "20%"),)
+    assert claid.read({"operations": cut}).edit.resize == Resize("100%", "100%", "canvas", padding=even)
+    smart = {"width": 80, "height": 60, "fit": {"type": "crop", "crop": "smart"}}
+    assert claid.read({"operations": {"resizing": smart}}).edit.resize == Resize(80, 60, "crop", align="subject")
+    older = {"width": 80, "height": 60, "fit": {"crop": "smart"}}
+    assert claid.read({"operations": {"resizing": older}}).edit.resize == Resize(80, 60, "crop", align="subject")
+
+
+def test_claid_lets_pass_what_changes_nothing():
+    plain = claid.read({"operations": {}}).edit
+    idle = {
+        "restorations": {"decompress": None, "upscale": None, "polish": False},
+        "adjustments": {"hdr": 0, "exposure": 0, "saturation": 0, "contrast": 0, "sharpness": 0},
+        "privacy": {"blur_car_plate": False, "identity_crop": False},
+        "generative": None, "padding": None, "resizing": None,
+        "background": {"remove": False, "blur": False, "use_original_alpha": False},
+    }  # fmt: skip
+    assert claid.read({"operations": idle, "output": None}).edit == plain
+    assert claid.read({"operations": {"background": {"use_original_alpha": True}}}).edit.subject.use_alpha
+
+
+def test_claid_batches():
+    body = {"input": ["https://a/1.jpg", "https://a/2.jpg"], "operations": {"background": {"blur": True}}}
+    requests = claid.read_batch(body)
+    assert [request.url for request in requests] == body["input"]
+    assert all(request.edit == claid.read(body | {"input": "https://a/1.jpg"}).edit for request in requests)
+    for one in ("https://a/1.jpg", {"source": "https://a/1.jpg", "recursive": False}):
+        assert [request.url for request in claid.read_batch(body | {"input": one})] == ["https://a/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "at least 1"),
+        (["https://a/x"] * 1001, "at most 1000"),
+        ("https://a/folder/", "folders are not read"),
+        ({"source": "https://a/folder", "recursive": True}, "folders are not read"),
+        (3, "valid list"),
+        ([""], "at least 1 character"),
+    ],
+)
+def test_claid_batches_refused(given, words):
+    with pytest.raises(BadRequest, match=words):
+        claid.read_batch({"input": given, "operations": {}})
 
 
 def test_claid_input_and_levels():
@@ -401,7 +490,35 @@ def test_claid_refuses_background(operations, field, words):
     [
         ({}, "operations", "required"),
         ({"operations": []}, "operations", "dictionary"),
-        ({"operations": {"restorations": {}}}, "operations.restorations", "not permitted"),
+        ({"operations": {"restoration": {}}}, "operations.restoration", "not permitted"),
+        ({"operations": {"restorations": {"upscale": "faces"}}}, "operations.restorations", "not offered"),
+        ({"operations": {"adjustments": {"exposure": 20}}}, "operations.adjustments", "not offered"),
+        ({"operations": {"adjustments": {"hdr": {"intensity": 0}}}}, "operations.adjustments", "not offered"),
+        ({"operations": {"privacy": {"blur_car_plate": True}}}, "operations.privacy", "not offered"),
+        ({"operations": {"generative": {"style_transfer": {}}}}, "operations.generative", "not offered"),
+        ({"operations": {"padding": "50%"}}, "operations.padding", "below 50%"),
+        ({"operations": {"padding": "10"}}, "operations.padding", "one or two lengths such as 10% or 30px"),
+        ({"operations": {"padding": "0px 400px 0px 0px"}}, "operations.padding", "four values are not offered"),
+        ({"operations": {"resizing": {"fit": {"type": "outpaint"}}}}, "operations.resizing.fit.type", "'crop', 'bou"),
+        (
+            {"operations": {"resizing": {"fit": {"type": "canvas", "crop": "smart"}}}},
+            "operations.resizing.fit",
+            "no mea",
+        ),
+        ({"operations": {}, "output": "storage://mine/a.jpg"}, "output", "destination is not offered"),
+        ({"operations": {}, "output": {"destination": "storage://mine/a.jpg"}}, "output.destination", "not offered"),
+        ({"operations": {}, "output": "gif"}, "output.format.type", "'avif' or 'tiff'"),
+        ({"operations": {}, "output": {"metadata": {"dpi": 0}}}, "output.metadata.dpi", "greater than or equal to 1"),
+        *(
+            ({"operations": {}, "output": {"metadata": {"color_space": space}}}, "output.metadata.color_space", "CMYK")
+            for space in ("CMYK", {"type": "CMYK", "color_profile": "ISO_Coated"})
+        ),
+        (
+            {"operations": {"background": {"remove": {"selective": {"object_to_keep": "   "}}}}},
+            "operations.background.remove.selective.object_to_keep",
+            "it is empty",
+        ),
+        ({"operations": {}, "input": "x" * 4097}, "input", "at most 4096"),
         ({"operations": {}, "input": 3}, "input", "valid string"),
         ({"operations": {"resizing": {"width": "auto", "height": "auto"}}}, "operations.resizing", "both"),
         ({"operations": {"resizing": {"height": "auto"}}}, "operations.resizing", "both"),
@@ -413,12 +530,16 @@ def test_claid_refuses_background(operations, field, words):
             ({"operations": {"resizing": {"width": width}}}, "operations.resizing.width", "20000")
             for width in (20001, "20001%", "9" * 400 + "%", 10**30)
         ),
-        ({"operations": {"resizing": {"fit": "outpaint"}}}, "operations.resizing.fit", "'crop', 'bounds'"),
-        ({"operations": {}, "output": {"format": "gif"}}, "output.format.type", "'jpeg', 'png', 'webp' or 'avif'"),
-        (
-            {"operations": {}, "output": {"format": {"type": "webp", "compression": {"type": "lossless"}}}},
-            "output.format.compression.type",
-            "'lossy', not 'lossless'",
+        ({"operations": {"resizing": {"fit": "outpaint"}}}, "operations.resizing.fit.type", "'crop', 'bounds'"),
+        ({"operations": {}, "output": {"format": "gif"}}, "output.format.type", "'jpeg', 'png', 'webp', 'avif' or"),
+        *(
+            ({"operations": {}, "output": {"format": {"type": kind, "compression": compression}}}, field, words)
+            for kind, compression, field, words in [
+                ("webp", {"type": "none"}, "output.format.compression.type", "'lossy' or 'lossless'"),
+                ("webp", {"type": "lossless", "quality": 9}, "output.format.compression", "no meaning without loss"),
+                ("jpeg", "lossless", "output.format", "not for jpeg"),
+                ("tiff", {"type": "lossy"}, "output.format", "a lossy TIFF is not offered"),
+            ]
         ),
     ],
 )
@@ -444,6 +565,8 @@ def refused(body, field, words):
         (PictureTooLarge("picture: is 9 x 9 pixels"), 413, (413, "9001", "file")),
         (RemoteError("is not among the hosts"), 400, (400, "400", "input")),
         (Declined(400, "body: is not JSON"), 400, (400, "400", None)),
+        (InvalidArgument("padding leaves no room: all of"), 400, (422, "9000", "operations.padding")),
+        (InvalidArgument("another"), 400, (422, "9000", "operations")),
         (ModelUnavailable("weights are missing"), 503, (503, "503", None)),
         (Declined(401, "no key"), 403, (401, "111", None)),
         (Declined(429, "the queue is full"), 429, (429, "2001", None)),

@@ -91,7 +91,7 @@ def test_code_runs(page, tmp_path, monkeypatch):
         pytest.skip(f"ran all but {lacking.total()} blocks: {', '.join(lacking)} is not installed")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cookbook.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cookbook.md", "docs/dialects.md"])
 def test_curl_commands_are_answered(page, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
@@ -99,15 +99,18 @@ def test_curl_commands_are_answered(page, tmp_path):
         pytest.importorskip(library)
     from serving import running
 
-    sideways(tmp_path / "photo.jpg")
-    code = "\n".join(block["code"] for block in blocks(page)).replace("\\\n", " ")
-    commands = [line for line in code.splitlines() if line.startswith("curl ")]
-    assert commands
+    for name in ("photo.jpg", "image.jpg", "image.png"):
+        sideways(tmp_path / name)
+    code = "\n".join(block["code"] for block in blocks(page))
+    code += "\n" + "\n".join(re.findall(r"^ {4}(.*)$", (ROOT / page).read_text(encoding="utf-8"), re.M))
+    commands = [line for line in code.replace("\\\n", " ").splitlines() if line.startswith("curl ")]
+    assert len(commands) >= {"docs/dialects.md": 5}.get(page, 1)
     with running() as address:
         for command in commands:
             command = command.replace("http://127.0.0.1:8000", address).replace(
                 "curl ", "curl -sS --fail-with-body ", 1
             )
+            command = command.replace(" -f ", " ")  # which the former excludes
             result = subprocess.run(command, check=False, shell=True, cwd=tmp_path, capture_output=True, text=True)
             assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     for path in tmp_path.glob("*.png"):
@@ -128,7 +131,7 @@ def test_every_block_is_run_or_says_why_not(page):
 @pytest.mark.parametrize(
     "name",
     [
-        *("api", "backends", "batch", "checks", "types"),
+        *("api", "backends", "batch", "checks", "outline", "types"),
         *("image_io.photo", "image_io.reading", "image_io.writing"),
     ],
 )

@@ -38,7 +38,22 @@ WORDS = st.sampled_from(
         *("true", "false", "bokeh", "gaussian", "0.01", "0.05", "1e-9", "nan", "-1", "red", "FF0000EE", "#abc"),
         *("transparent", "png", "jpg", "avif", "80", "originalImage", "croppedSubject", "1x1", "3x500", "99999x99999"),
         *("auto", "never", "0.2", "30%", "5px", "fill", "fit", "left", "bottom", "center", "originalImage", "300"),
-        *("preview", "full", "car", "zip", "alpha", "10% 0 90% 100%", "0 0 9px 9px", "50%", "20% 80%", "true"),
+        *(
+            "exifSubset",
+            "original",
+            "sRGB",
+            "0.025",
+            "preview",
+            "full",
+            "car",
+            "zip",
+            "alpha",
+            "10% 0 90% 100%",
+            "0 0 9px 9px",
+            "50%",
+            "20% 80%",
+            "true",
+        ),
     ]
 )
 FIELDS = st.dictionaries(st.sampled_from(sorted(photoroom.KNOWN)) | TEXT, WORDS | TEXT, max_size=6)
@@ -67,12 +82,22 @@ REMOVE = st.booleans() | maybe(**CHOSEN, clipping=st.booleans()) | JSON
 TYPES, LEVELS = st.sampled_from(["regular", "lens"]), st.sampled_from(["low", "medium", "high"])
 BLUR = st.booleans() | maybe(**CHOSEN, type=TYPES | JSON, level=LEVELS | JSON) | JSON
 SIDE = st.integers(-1, 300) | st.sampled_from(["auto", "50%", "1000000%", "0.1%"]) | JSON
-RESIZING = maybe(width=SIDE, height=SIDE, fit=st.sampled_from(["crop", "bounds", "cover", "canvas"]) | JSON)
+FITS = st.sampled_from(["crop", "bounds", "cover", "canvas"])
+FIT = FITS | maybe(type=FITS, crop=st.sampled_from(["center", "smart"])) | JSON
+RESIZING = maybe(width=SIDE, height=SIDE, fit=FIT)
+PADDING = st.sampled_from(["10%", "49% 20px", "30px", "0px", "1% 2% 3% 4%"]) | JSON
 BACKGROUND = maybe(remove=REMOVE, blur=BLUR, color=st.sampled_from(["transparent", "#C5C6FF"]) | JSON) | JSON
-FORMAT = st.sampled_from(["jpeg", "png", "webp"]) | maybe(type=st.just("jpeg"), quality=st.integers(0, 101)) | JSON
-BODY = (
-    maybe(operations=maybe(background=BACKGROUND, resizing=RESIZING) | JSON, output=maybe(format=FORMAT) | JSON) | JSON
+COMPRESSION = st.sampled_from(["lossy", "lossless", "best"]) | maybe(type=st.just("lossy"), quality=st.integers(0, 101))
+FORMAT = (
+    st.sampled_from(["jpeg", "png", "webp", "tiff"])
+    | maybe(type=st.just("jpeg"), quality=st.integers(0, 101))
+    | maybe(type=st.sampled_from(["webp", "tiff"]), compression=COMPRESSION)
+    | JSON
 )
+METADATA = maybe(dpi=st.integers(-1, 10_001), color_space=st.sampled_from(["RGB", "CMYK"]) | JSON) | JSON
+OUTPUT = maybe(format=FORMAT, metadata=METADATA) | FORMAT | JSON
+OPERATIONS = maybe(background=BACKGROUND, resizing=RESIZING, padding=PADDING, adjustments=JSON) | JSON
+BODY = maybe(operations=OPERATIONS, output=OUTPUT) | JSON
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +295,10 @@ ROUTES = [
     ("/v1/image/edit/upload", "POST"),
     ("/v1/segment", "POST"),
     ("/v1.0/removebg", "POST"),
+    ("/v1/image/edit/async", "POST"),
+    ("/v1/image/edit/batch", "POST"),
+    ("/v1/image/edit/async/{task_id}", "GET"),
+    ("/v1/image/edit/batch/{task_id}", "GET"),
     ("/v1/account", "GET"),
     ("/v2/account", "GET"),
     ("/v1.0/account", "GET"),
@@ -288,8 +317,8 @@ def test_openapi_has_these_routes(described):
     assert sorted((r.ok().path, r.ok().method.upper()) for r in described.get_all_operations()) == sorted(ROUTES)
 
 
-BOTH = [(*route, mode) for route in ROUTES[:6] for mode in GenerationMode]
-WELL = [(*route, GenerationMode.POSITIVE) for route in ROUTES[6:]]  # nothing there can be asked wrongly
+BOTH = [(*route, mode) for route in ROUTES[:10] for mode in GenerationMode]
+WELL = [(*route, GenerationMode.POSITIVE) for route in ROUTES[10:]]  # nothing there can be asked wrongly
 
 
 @pytest.mark.parametrize(("path", "method", "mode"), [*BOTH, *WELL])

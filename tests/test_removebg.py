@@ -78,6 +78,7 @@ WHOLE = replace(PLAIN, resize=None)
             replace(WHOLE, clip=True, resize=Resize("100%", "100%", "canvas", scale="original", align=(0.1, 0.9))),
         ),
         ({"scale": "original", "position": "original", "semitransparency": "true"}, PLAIN),
+        ({"semitransparency": "false"}, replace(PLAIN, subject=Subject(solid=True))),
         ({"add_shadow": "false", "shadow_type": "none", "shadow_opacity": "50"}, PLAIN),
     ],
 )
@@ -105,7 +106,7 @@ def test_what_fields_mean(fields, edit):
         ({"channels": "rgb"}, "channels", "'rgba' or 'alpha'"),
         ({"bg_color": "redd"}, "bg_color", "such as FF0000"),
         ({"bg_color": 7}, "bg_color", "must be a colour"),
-        ({"semitransparency": "false"}, "semitransparency", "false is not offered"),
+        ({"semitransparency": "no"}, "semitransparency", "must be boolean"),
         ({"add_shadow": "true"}, "add_shadow", "shadows are not offered"),
         ({"shadow_type": "drop"}, "shadow_type", "shadows are not offered"),
         ({"bg_color": "red", "bg_image_url": "http://a/b"}, "", "bg_color and bg_image_url exclude each other"),

@@ -85,6 +85,31 @@ def work_fails():
     raise PictureTooLarge("x")
 
 
+def test_a_worker_that_starts_again_is_no_longer_its_clients():
+    """The next request of a client whose work was ended waited until a model was loaded again, and then was refused."""
+    ended, may_start = threading.Event(), threading.Event()
+
+    class Ending(Thread):
+        alive = True
+
+        def start(self):
+            assert self.alive or may_start.wait(PATIENCE)
+            self.alive = True
+
+        def end(self):
+            self.alive = False
+            ended.set()
+
+    async def main(crew):
+        with pytest.raises(Declined, match="longer than"):
+            await do(crew, ended.wait, PATIENCE)
+        assert await asyncio.wait_for(do(crew, len, "abc"), PATIENCE) == 3
+        assert not crew.workers[1].alive
+        may_start.set()
+
+    with_crew(main, Thread(), Ending(), seconds=0.2)  # the last is the first to work
+
+
 def test_a_process_that_does_not_start_is_said():
     with pytest.raises(ZeroDivisionError):
         with_crew(None, Process(1, divmod, 1, 0))

@@ -17,13 +17,14 @@ import pytest
 from conftest import PATIENCE, until
 from serving import Clock, client_of, open_settings, running, until_metrics
 from starlette.testclient import TestClient
-from test_server import KEY, claid, connected, kept, key_file, photoroom, result_of, says  # noqa: F401
+from test_server import HEAD, KEY, claid, connected, kept, key_file, photoroom, result_of, says  # noqa: F401
 
 from gpublur import image_io
 from gpublur.dialects import Declined
 from gpublur.errors import ImageFileError, InvalidArgument
 from gpublur.server import Settings, create_app
 from gpublur.server.auth import Keys
+from gpublur.server.protocol import Idle
 from gpublur.server.result_store import LOCK, Store
 
 
@@ -81,15 +82,60 @@ def test_a_request_that_is_worked_on_keeps_its_connection():
         assert answers[0].status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "begins"), [("/v2/edit", b'{"error"'), ("/v1/image/edit", b'{"error_code"'), ("/healthz", b'{"detail"')]
+)
+def test_two_words_on_a_bodys_end_are_refused(path, begins):
+    """A proxy may believe one of them, and we the other (RFC 9112, 6.1)."""
+    with running() as url, connected(url) as connection:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+        connection.sendall(head.encode() + b"0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))  # until it is closed
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"connection: close" in head.lower()
+        assert body.startswith(begins)
+        assert b"both Content-Length and Transfer-Encoding" in body
+        assert body.count(b"HTTP/1.1") == 0  # what a second request would have been is not answered
+
+
 def test_connections_are_counted():
     with running(max_connections=3) as url:
         held = [connected(url) for _ in range(3)]
-        for one in held:
-            one.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert one.recv(1 << 16)
-        assert closed(connected(url))
+        for one in held:  # a request of each has begun
+            one.sendall(HEAD.replace(b"\r\n\r\n", b"\r\nexpect: 100-continue\r\n\r\n"))
+            assert one.recv(1 << 16).startswith(b"HTTP/1.1 100")
+        assert closed_at_once(url)
         held[0].close()
         until(lambda: not closed_at_once(url))
+
+
+def test_the_longest_idle_connection_makes_room():
+    """1,100 half-sent heads, sent again and again, kept everybody out."""
+    with running(max_connections=3) as url:
+        halves = [connected(url) for _ in range(3)]
+        for half in halves:
+            half.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-")
+        for _ in range(3):
+            assert not closed_at_once(url)
+        assert closed(halves[0])
+
+
+def test_the_address_with_most_idle_connections_makes_room():
+    class One:
+        waits = True
+
+        def __init__(self, address):
+            self.address = address
+
+    idle, busy = Idle(), One("a")
+    few, many = [One("a"), busy], [One("b") for _ in range(3)]
+    for one in (*few, *many):
+        idle.add(one)
+    busy.waits = False
+    assert [idle.pop() for _ in range(3)] == [many[0], few[0], many[1]]
+    idle.remove(many[2])
+    assert idle.pop() is None
 
 
 def closed_at_once(url):

@@ -34,7 +34,8 @@ def choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
 def text(name: str, value: Any) -> str:
     """Return ``value`` if it is a text with something in it; else raise `InvalidArgument`."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidArgument(f"{name}={value!r} is not a text")
+        empty = ": it is empty; leave it out instead" if isinstance(value, str) else ""
+        raise InvalidArgument(f"{name}={value!r} is not a text of at least one character{empty}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | warmup | demo | bench``."""
+"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | warmup | demo | bench | mcp``."""
 
 from __future__ import annotations
 
@@ -143,8 +143,9 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
         raise InvalidArgument("format='zip' is what the server answers: choose png, jpg or webp")
     if asked.unsupported:
         click.echo(f"Not supported, and left out: {', '.join(asked.unsupported)}", err=True)
-    run = Run(**given, jpeg_quality=edits.jpeg_quality(asked.edit), format=asked.edit.format)
-    edit = edits.check(asked.edit, run.model, run.text_model)  # before the first picture, as above
+    edit = asked.edit
+    run = Run(**given, jpeg_quality=edits.jpeg_quality(edit), lossless=edit.lossless, format=edit.format)
+    edit = edits.check(edit, run.model, run.text_model)  # before the first picture, as above
     jobs = run.jobs()
     editor = make_editor(run.device, edits.model_for(edit, run.model), run.text_model)
     run.do(jobs, lambda photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True))
@@ -177,6 +178,26 @@ def serve(ctx: click.Context, **given: Any) -> None:
     if "levels" in asked:
         asked["levels"] = claid.LEVELS | dict(asked["levels"])
     run(Settings.from_environment(**asked))
+
+
+@main.command()
+@options.device
+@options.models
+@click.option(
+    "--folder", "folders", multiple=True, type=options.FILE,
+    help="Read and write files below this folder only. May be given several times.",
+)  # fmt: skip
+def mcp(device: str, model: str, text_model: str | None, folders: tuple[Path, ...]) -> None:
+    """Offer blur, removal and masks to language models (MCP).
+
+    Over standard input and output; needs the extra mcp. Without --folder the model's client may name any file that you
+    may read, and write new ones wherever you may.
+    """
+    try:
+        from .mcp import make_server
+    except ImportError as error:
+        raise click.ClickException(f"the protocol's library is missing ({error}): {install('mcp')}") from error
+    make_server(lambda: make_editor(device, model, text_model), folders).run("stdio")
 
 
 @main.group(invoke_without_command=True)

@@ -14,7 +14,7 @@ from . import geometry, image_io, segmentation
 from .checks import Paint
 from .color import max_value
 from .errors import InvalidArgument
-from .image_io import Photo
+from .image_io import Photo, rights
 from .types import Edit
 
 WHITE: Paint = (255, 255, 255, 255)
@@ -60,7 +60,9 @@ def prepare(photo: Photo, edit: Edit) -> Photo:
     if edit.srgb:
         photo = image_io.to_srgb(photo)
     if edit.metadata is not True:
-        photo = replace(photo.without_metadata(), xmp=photo.xmp if edit.metadata == "xmp" else None)
+        exif = rights.subset(photo.exif) if edit.metadata in ("rights", "rights+xmp") else None
+        xmp = {"xmp": photo.xmp, "rights+xmp": rights.as_xmp(exif)}.get(str(edit.metadata))
+        photo = replace(photo.without_metadata(), exif=exif, xmp=xmp)
     if edit.dpi is not None:
         photo = replace(photo, dpi=(edit.dpi, edit.dpi))
     format = "PNG" if edit.format == ARCHIVE else edit.format
@@ -76,7 +78,8 @@ def write(photo: Photo, edit: Edit) -> bytes:
     """Encode an edited photo."""
     if edit.format == ARCHIVE:
         return archive(photo, edit)
-    return image_io.encode(photo, jpeg_quality=jpeg_quality(edit))
+    lossless = edit.lossless if image_io.FORMATS[photo.format or "PNG"].lossless else None
+    return image_io.encode(photo, jpeg_quality=jpeg_quality(edit), lossless=lossless)
 
 
 def jpeg_quality(edit: Edit) -> int:

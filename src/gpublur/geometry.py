@@ -88,8 +88,9 @@ def pixels_of(value: int | str, whole: int) -> int:
 
 
 def frame(
-    region: tuple[int, int], original: tuple[int, int], resize: Resize, corner: tuple[int, int] = (0, 0)
-) -> Frame:
+    region: tuple[int, int], original: tuple[int, int], resize: Resize, corner: tuple[int, int] = (0, 0),
+    subject: tuple[slice, slice] | None = None,
+) -> Frame:  # fmt: skip
     """Return how a region of a picture is drawn, see `Resize`.
 
     Parameters
@@ -98,6 +99,8 @@ def frame(
         Of what is drawn, and of the whole picture, of whose sides percentages are.
     corner : (top, left)
         Of the region in the picture.
+    subject : (slice, slice), optional
+        Rows and columns of the picture in which the subject is, for an ``align`` by it.
 
     Raises
     ------
@@ -121,19 +124,40 @@ def frame(
     if resize.scale is not None:
         scale = 1.0 if resize.scale == "original" else scale * (side("resize.scale", resize.scale) or 1)
     height, width = (max(1, round(own * scale)) for own in region)
-    canvas = (asked[0] or height, asked[1] or width) if resize.fit in ("crop", "canvas") else (height, width)
-    rows, columns = (
-        slice(0, whole) if area is None or resize.fit in ("bounds", "cover") else area
-        for area, whole in zip(areas, canvas, strict=True)
-    )
-    top, left = (
-        area.start - int((own - (area.stop - area.start)) * at // 1)
-        for area, own, at in zip(
-            (rows, columns), (height, width), shares(region, original, corner, resize, cut), strict=True
-        )
-    )
-    done = Frame((height, width), canvas, Place((top, left), (rows, columns)))
+    sides, rooms, corners = [], [], []
+    share = shares(region, original, corner, resize, cut)
+    for axis, own in enumerate((height, width)):
+        fixed, area = asked[axis], areas[axis]
+        if fixed is None or area is None or resize.fit in ("bounds", "cover"):
+            fixed, area = around(own, axis, resize.padding)
+        over = own - (area.stop - area.start)
+        if resize.align == "subject" and subject is not None and over > 0:
+            share[axis] = aimed(subject[axis], corner[axis], own / region[axis], own, over)
+        sides.append(fixed)
+        rooms.append(area)
+        corners.append(area.start - int(over * share[axis] // 1))
+    done = Frame((height, width), (sides[0], sides[1]), Place((corners[0], corners[1]), (rooms[0], rooms[1])))
     return reduced(surrounded(done, resize.margin), resize)
+
+
+def around(drawn: int, axis: int, padding: tuple[Lengths, ...]) -> tuple[int, slice]:
+    """Return the side of a canvas that padding makes around what is drawn, and where that is on it."""
+    begin, whole = 0, drawn
+    for top, right, bottom, left in reversed(padding):
+        ends = [length("padding", each) for each in ((top, bottom) if axis == 0 else (left, right))]
+        part = sum(each for each in ends if isinstance(each, float))
+        if part >= 1:
+            raise InvalidArgument("padding leaves no room: its percentages make up the whole")
+        total = round((whole + sum(each for each in ends if isinstance(each, int))) / (1 - part))
+        begin += round(ends[0] * total) if isinstance(ends[0], float) else ends[0]
+        whole = total
+    return whole, slice(begin, begin + drawn)
+
+
+def aimed(subject: slice, corner: int, scale: float, drawn: int, over: int) -> float:
+    """Return the share of ``over``, what is cut from a side, before the rest, which has the subject in its middle."""
+    middle = ((subject.start + subject.stop) / 2 - corner) * scale
+    return min(1.0, max(0.0, (middle - (drawn - over) / 2) / over))
 
 
 def inside(whole: int, axis: int, padding: tuple[Lengths, ...], cut: tuple[bool, bool]) -> slice:
@@ -158,7 +182,7 @@ def shares(
     if resize.align == "keep":
         free = [whole - own for own, whole in zip(region, original, strict=True)]
         return [at / room if room else 0.5 for at, room in zip(corner, free, strict=True)]
-    asked = (resize.align[1], resize.align[0])
+    asked = (0.5, 0.5) if resize.align == "subject" else (resize.align[1], resize.align[0])
     return [float(ends[1]) if ends[0] != ends[1] else at for ends, at in zip(cut, asked, strict=True)]
 
 

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import geometry, image_io, optics
+from . import contours, geometry, image_io, optics
 from .arrays import Picture
 from .backends import Device
 from .backends.base import Array, Backend, Matte, Source
 from .color import decode, max_value
-from .errors import OutOfMemory, ResultTooLarge
+from .errors import NoSubject, OutOfMemory, ResultTooLarge
 from .geometry import Frame
 from .matting import apply_empty_mask_policy
 from .memory import Memory
@@ -229,6 +229,8 @@ def apply_edit(
             )
         else:
             done = here.copy()
+        if edit.outline is not None and mask is not None:
+            done = outlined(backend, here, mask, edit, done)
         done = done.cropped(*region)
         info = told(mask, subject)
         behind = edit.color is not None or edit.background is not None
@@ -243,7 +245,12 @@ def needs_model(picture: Picture, edit: Edit) -> bool:
 
 
 def needs_mask(edit: Edit) -> bool:
-    return edit.remove or edit.blur is not None or edit.clip
+    return edit.remove or edit.clip or edit.blur is not None or edit.outline is not None or aims(edit)
+
+
+def aims(edit: Edit) -> bool:
+    """Return whether the result is cut around the subject."""
+    return edit.resize is not None and edit.resize.align == "subject"
 
 
 def has_own_matte(picture: Picture, edit: Edit) -> bool:
@@ -265,7 +272,7 @@ def whole_mask(
     query = SubjectQuery(subject.prompt, subject.negative_prompt, edit.on_no_subject, details=asked)
     if subject.region is None:
         mask = find_mask(backend, picture, query, segmenter, given)
-        return Mask(segment(backend, picture, mask), infos=mask.infos)
+        return Mask(solid(picture, edit, segment(backend, picture, mask)), infos=mask.infos)
     rows, columns = geometry.window(subject.region, picture.size)
     part = picture if given is not None else picture.cropped(rows, columns)  # a model is to look nowhere else
     mask = find_mask(backend, part, query, segmenter, given)
@@ -273,7 +280,14 @@ def whole_mask(
     values = picture.memory.empty(picture.size, "float32")
     values[:] = 0
     values[rows, columns] = found if given is None else found[rows, columns]
-    return Mask(values, infos=mask.infos)
+    return Mask(solid(picture, edit, values), infos=mask.infos)
+
+
+def solid(picture: Picture, edit: Edit, matte: Array) -> Array:
+    """Return a matte (H, W) that is whole behind its edge, where an edit asks for that."""
+    if not edit.subject.solid:
+        return matte
+    return picture.memory.adopt(contours.solid(picture.memory.to_host(matte)))
 
 
 def subject_of(edit: Edit, mask: Mask | None) -> tuple[slice, slice] | None:
@@ -284,7 +298,14 @@ def subject_of(edit: Edit, mask: Mask | None) -> tuple[slice, slice] | None:
     NoSubject
         Nothing would be left.
     """
-    return geometry.bounds(mask.values) if mask is not None and (edit.remove or edit.clip) else None
+    if mask is None or not (edit.remove or edit.clip or aims(edit) or edit.outline):
+        return None
+    try:
+        return geometry.bounds(mask.values)
+    except NoSubject:
+        if edit.remove or edit.clip or edit.outline:
+            raise
+        return None  # it would only have said where to cut
 
 
 def told(mask: Mask | None, subject: tuple[slice, slice] | None) -> MaskInfo | None:
@@ -308,13 +329,15 @@ def placed(
     ResultTooLarge
         The result has more than ``max_pixels``.
     """
-    region = subject if edit.clip and subject is not None else (slice(0, size[0]), slice(0, size[1]))
+    region = (slice(0, size[0]), slice(0, size[1]))
+    if edit.clip and subject is not None:
+        region = subject if edit.outline is None else contours.grown(subject, edit.outline, size)
     rows, columns = region
     kept, corner = (
         (int(rows.stop - rows.start), int(columns.stop - columns.start)),
         (int(rows.start), int(columns.start)),
     )
-    frame = geometry.frame(kept, size, edit.resize, corner) if edit.resize else Frame.whole(kept)
+    frame = geometry.frame(kept, size, edit.resize, corner, subject) if edit.resize else Frame.whole(kept)
     for height, width in (frame.drawn, frame.canvas):
         if height * width > max_pixels:
             limit = f"the limit of {max_pixels / 1e6:g} million"
@@ -324,7 +347,7 @@ def placed(
 
 def opaque_color(edit: Edit) -> tuple[float, float, float] | None:
     """Return what a removed background becomes, display-referred in [0, 1]; None: transparent, at first."""
-    if edit.color is None or edit.color[3] < 255 or edit.background is not None:
+    if edit.color is None or edit.color[3] < 255 or edit.background is not None or edit.outline is not None:
         return None
     red, green, blue = (value / 255 for value in edit.color[:3])
     return red, green, blue
@@ -338,6 +361,15 @@ def blur_with_linear_focus(backend: Backend, picture: Picture, mask: Mask, spec:
     steps = [picture, *(picture.like(blur(backend, picture, mask, one)) for one in (half, spec))]
     first, second, third = (step.on_host().interleaved() for step in steps)
     return Picture.of(geometry.ramp((first, second, third), picture.memory.to_host(mask.values)), picture.planar)
+
+
+def outlined(backend: Backend, picture: Picture, mask: Mask, edit: Edit, done: Picture) -> Picture:
+    """Return an edited picture with a line around its subject, in this machine's memory."""
+    cut = done if edit.remove else picture.like(remove(backend, picture, mask, None))
+    behind = None if edit.remove else done.on_host().interleaved()
+    matte = picture.memory.to_host(mask.values)
+    assert edit.outline is not None
+    return Picture.of(contours.drawn(cut.on_host().interleaved(), behind, matte, edit.outline), picture.planar)
 
 
 def finish(picture: Picture, frame: Frame, edit: Edit, memory: Memory) -> Array:

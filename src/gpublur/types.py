@@ -9,6 +9,7 @@ from typing import Any, Literal
 from .checks import blur_radius, choice, flag, lengths, number, paint, side, text, whole
 from .color import dtype_name, max_value
 from .errors import InvalidArgument
+from .outline import Outline
 
 Mode = Literal["gaussian", "bokeh"]
 Quality = Literal["fast", "high", "exact"]
@@ -120,6 +121,8 @@ class Subject:
     region : (left, top, right, bottom), optional
         Two corners of the part of the picture in which the subject is looked for, as pixels or percentages of the
         picture's sides; all else is background. Not together with ``use_alpha``.
+    solid : bool
+        Let nothing of the subject be partly transparent but its edge, as far as half a percent of the diagonal.
 
     Examples
     --------
@@ -132,6 +135,7 @@ class Subject:
     negative_prompt: str | None = None
     use_alpha: bool = False
     region: Lengths | None = None
+    solid: bool = False
 
     def checked(self) -> Subject:
         """Return the same, checked."""
@@ -140,6 +144,7 @@ class Subject:
             if value is not None or name == "category":
                 text(f"subject.{name}", value)
         flag("subject.use_alpha", self.use_alpha)
+        flag("subject.solid", self.solid)
         if self.region is not None:
             lengths("subject.region", self.region)
             if self.use_alpha:
@@ -197,18 +202,19 @@ class Resize:
         Pixels; ``"200%"`` of the input's side; ``"auto"``, as the other side and the proportions make it; or None:
         the side of what is resized where ``fit`` is ``"crop"``, or both are None, else as ``"auto"``.
     fit : {"crop", "bounds", "cover", "canvas"}
-        Proportions are always kept. ``crop``: cover width x height and cut off what is over, on both sides alike;
+        Proportions are always kept. ``crop``: cover width x height and cut off what is over, see ``align``;
         ``bounds``: the largest picture within them; ``cover``: the smallest that covers them; ``canvas``: as
         ``bounds``, in the middle of a canvas of exactly that size, its rest filled with the edit's colour.
     padding : tuple of (top, right, bottom, left)
-        What stays free at the edges of the canvas, in pixels or percentages of its sides; each next four count from
-        what those before leave. With ``crop`` and ``canvas``, and both sides known.
+        What stays free at the edges of the result, in pixels or percentages of its sides; each next four count from
+        what those before leave.
     snap : (bool, bool)
         Whether, across and down, a subject that the input's edge cuts stands at that edge of what all but the last
         four of ``padding`` leave.
-    align : (float, float) or "keep"
+    align : (float, float), "keep" or "subject"
         Where it stands in the room there is: (0, 0) left and top, (1, 1) right and bottom, (0.5, 0.5) in the middle;
-        ``"keep"``: in the same proportions as in the input.
+        ``"keep"``: in the same proportions as in the input; ``"subject"``: of what is cut, so much is cut on each side
+        that the subject is as near to the middle as it can be, and half where there is none.
     scale : str, optional
         How much of that room it takes, ``"50%"``, or ``"original"``, as large as it is. With ``crop`` and ``canvas``.
     margin : (top, right, bottom, left)
@@ -233,7 +239,7 @@ class Resize:
     fit: Fit = "crop"
     padding: tuple[Lengths, ...] = ()
     snap: tuple[bool, bool] = (False, False)
-    align: tuple[float, float] | Literal["keep"] = (0.5, 0.5)
+    align: tuple[float, float] | Literal["keep", "subject"] = (0.5, 0.5)
     scale: str | None = None
     margin: Lengths = NO_MARGIN
     max_width: int | None = None
@@ -254,7 +260,7 @@ class Resize:
         for i, four in enumerate(self.padding):
             lengths(f"resize.padding[{i}]", four)
         lengths("resize.margin", self.margin)
-        if self.align != "keep":
+        if self.align not in ("keep", "subject"):
             for i, share in enumerate(self.align):
                 number(f"resize.align[{i}]", share, 0, 1)
         sides = (self.width, self.height)
@@ -262,10 +268,8 @@ class Resize:
         if set(sides) <= {None, "auto"} and not kept:
             raise InvalidArgument("resize.width and resize.height are both left open: give at least one of them")
         known = "auto" not in sides and (self.fit == "crop" or None not in sides or kept)
-        if (self.padding or self.scale is not None) and not (known and self.fit in ("crop", "canvas")):
-            raise InvalidArgument(
-                f"resize.padding and resize.scale need both sides and the fit 'crop' or 'canvas', not {self.fit!r}"
-            )
+        if self.scale is not None and not (known and self.fit in ("crop", "canvas")):
+            raise InvalidArgument(f"resize.scale needs both sides and the fit 'crop' or 'canvas', not {self.fit!r}")
         return self
 
 
@@ -291,6 +295,8 @@ class Edit:
         Blur the background.
     focus : {"uniform", "linear"}
         In soft edges of the subject: one radius, or a radius that falls linearly as the matte rises.
+    outline : Outline, optional
+        Draw a line around the subject, of which there must be one.
     subject : Subject
         What the subject is.
     on_no_subject : {"blur_all", "keep", "error"}
@@ -305,10 +311,12 @@ class Edit:
         its colours, color.jpg, and its opacity, alpha.png.
     jpeg_quality : int, optional
         Of JPEG, WebP and AVIF, 1 to 100.
+    lossless : bool, optional
+        Of WebP and AVIF; by default as the input is.
     srgb : bool
         Convert a picture with another colour profile to sRGB, 8 bits; otherwise the profile is kept.
-    metadata : bool or "xmp"
-        Keep the metadata, or XMP of it alone.
+    metadata : bool, "xmp", "rights" or "rights+xmp"
+        Keep the metadata; or of it XMP alone; or EXIF's copyright and user comment alone, perhaps as XMP too.
     dpi : int, optional
         Pixels per inch that the file names, 1 to 10000.
 
@@ -329,23 +337,27 @@ class Edit:
     matte: bool = False
     blur: BlurSpec | None = None
     focus: Focus = "uniform"
+    outline: Outline | None = None
     subject: Subject = field(default_factory=Subject)
     on_no_subject: OnNoSubject = "blur_all"
     clip: bool = False
     resize: Resize | None = None
     format: str | None = None
     jpeg_quality: int | None = None
+    lossless: bool | None = None
     srgb: bool = False
-    metadata: bool | Literal["xmp"] = True
+    metadata: bool | Literal["xmp", "rights", "rights+xmp"] = True
     dpi: int | None = None
 
     def checked(self) -> Edit:
         """Return the edit with every value checked and the colour as `paint` gives it; else raise `InvalidArgument`."""
         for name in ("remove", "clip", "matte", "srgb"):
             flag(name, getattr(self, name))
-        if self.metadata != "xmp":
+        if self.metadata not in ("xmp", "rights", "rights+xmp"):
             flag("metadata", self.metadata)
-        for name, kind in (("blur", BlurSpec), ("resize", Resize), ("subject", Subject)):
+        if self.lossless is not None:
+            flag("lossless", self.lossless)
+        for name, kind in (("blur", BlurSpec), ("outline", Outline), ("resize", Resize), ("subject", Subject)):
             value = getattr(self, name)
             if not isinstance(value, kind) and (value is not None or name == "subject"):
                 raise InvalidArgument(f"{name}={value!r} is not a {kind.__name__}")
@@ -356,12 +368,13 @@ class Edit:
         choice("background_fit", self.background_fit, BACKGROUND_FITS)
         if self.matte and not self.remove:
             raise InvalidArgument("matte=True needs remove=True: there is no opacity to give otherwise")
-        if self.matte and (self.color is not None or self.background is not None):
-            raise InvalidArgument("matte=True excludes color and background: they would not be seen")
+        if self.matte and any(each is not None for each in (self.color, self.background, self.outline)):
+            raise InvalidArgument("matte=True excludes color, background and outline: they would not be seen")
         return replace(
             self,
             color=paint("color", self.color),
             blur=self.blur and self.blur.checked(),
+            outline=self.outline and self.outline.checked(),
             subject=self.subject.checked(),
             resize=self.resize and self.resize.checked(),
             jpeg_quality=None if self.jpeg_quality is None else int(number("jpeg_quality", self.jpeg_quality, 1, 100)),

@@ -79,6 +79,13 @@ def boolean(value: Any) -> Any:
     return value
 
 
+def seen(value: str) -> str:
+    """Check words: something of them must be seen."""
+    if not value.strip():
+        raise ValueError("must be a word or short text, or left out: it is empty")
+    return value
+
+
 def colour(value: Any) -> Any:
     """Check a colour: hexadecimal, with or without its #, or a CSS name."""
     if not isinstance(value, str):

@@ -6,17 +6,49 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..checks import MAX_RADIUS
 from ..errors import ImageFileError, PromptUnsupported, ResultTooLarge
-from ..types import DEFAULT_RADIUS, NO_MARGIN, BlurSpec, Edit, Lengths, Resize, Subject
-from .base import MAX_FAULTS, MAX_NAME, BadRequest, Refusal, Request, bad_request, boolean, colour, status_and_message
+from ..outline import MAX_SOFTNESS, MAX_WIDTH, Outline
+from ..types import (
+    DEFAULT_RADIUS,
+    NO_MARGIN,
+    BlurSpec,
+    Edit,
+    Lengths,
+    Resize,
+    Subject,
+)
+from .base import (
+    MAX_FAULTS,
+    MAX_NAME,
+    BadRequest,
+    Refusal,
+    Request,
+    bad_request,
+    boolean,
+    colour,
+    seen,
+    status_and_message,
+)
 
 NAME = "photoroom"
 MAX_SIDE = 20_000  # of WxH; PhotoRoom names no limit
 FORMATS = {"png": "PNG", "jpeg": "JPEG", "jpg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 QUALITY = {"JPEG": 80, "WEBP": 90, "AVIF": 90}
+METADATA: dict[str, Any] = {
+    "never": False, "xmp": "xmp", "exifSubset": "rights", "exifSubsetWithXmpCompatibility": "rights+xmp",
+}  # fmt: skip
 SIZE = re.compile(r"([0-9]{1,9})x([0-9]{1,9})")
 LENGTH = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,9})?)(px|%)?")
 MAX_SHARE = 0.49  # of padding and margin
@@ -25,8 +57,8 @@ SHARES = {"left": 0.0, "top": 0.0, "center": 0.5, "right": 1.0, "bottom": 1.0}
 # What PhotoRoom's models and templates do, and nothing here does: by name, or by what names begin with.
 NOT_OFFERED = (
     "background.expandPrompt", "background.guidance.", "background.negativePrompt", "background.prompt",
-    "background.seed", "beautify.", "colorSpace", "describeAnyChange.", "editWithAI.", "expand.", "flatLay.",
-    "ghostMannequin.", "imageFromPrompt.", "layers", "lighting.", "outline.", "shadow.", "template", "textRemoval.",
+    "background.seed", "beautify.", "describeAnyChange.", "editWithAI.", "expand.", "flatLay.",
+    "ghostMannequin.", "imageFromPrompt.", "layers", "lighting.", "shadow.", "template", "textRemoval.",
     "uncrop.", "upscale.", "virtualModel.",
 )  # fmt: skip
 
@@ -47,6 +79,7 @@ def length(value: Any) -> Any:
 
 Length = Annotated[int | str | None, BeforeValidator(length, json_schema_input_type=float | str)]
 Flag = Annotated[bool, BeforeValidator(boolean)]
+Words = Annotated[str, AfterValidator(seen)]
 
 
 def box(name: str, side: str = "") -> Any:
@@ -90,9 +123,9 @@ class Fields(BaseModel):
         pattern=r"^(auto|originalImage|croppedSubject|[0-9]{1,9}x[0-9]{1,9})$",
         description="auto and originalImage: the input's size; croppedSubject: the subject's; WxH: that many pixels.",
     )
-    prompt: str | None = Field(None, alias="segmentation.prompt", min_length=1, description="The subject in words.")
-    negative_prompt: str | None = Field(
-        None, alias="segmentation.negativePrompt", min_length=1, description="What is not the subject, in words."
+    prompt: Words | None = Field(None, alias="segmentation.prompt", description="The subject in words.")
+    negative_prompt: Words | None = Field(
+        None, alias="segmentation.negativePrompt", description="What is not the subject, in words."
     )
     keep_alpha: Literal["never", "auto"] = Field(
         "never",
@@ -131,7 +164,23 @@ class Fields(BaseModel):
     mode: Literal["keepSalientObject", "ignoreSalientObject"] | None = Field(
         None, alias="segmentation.mode", description="Whether the subject is what is seen first, or the prompt's."
     )
-    preserve: Literal["never", "xmp"] = Field("never", alias="preserveMetadata")
+    preserve: Literal["never", "xmp", "exifSubset", "exifSubsetWithXmpCompatibility"] = Field(
+        "never",
+        alias="preserveMetadata",
+        description="exifSubset: copyright and user comment; with compatibility: as XMP too.",
+    )
+    color_space: Literal["sRGB", "original"] = Field(
+        "sRGB", alias="colorSpace", description="original: the picture's own profile stays; not with a blur."
+    )
+    outline_color: Annotated[str, BeforeValidator(colour)] | None = Field(
+        None, alias="outline.color", description="Of a line around the subject: hexadecimal, or a CSS name."
+    )
+    outline_width: float | None = Field(
+        None, alias="outline.width", gt=0, le=MAX_WIDTH, description="Fraction of the diagonal; 0.01 by default."
+    )
+    outline_softness: float | None = Field(
+        None, alias="outline.blurRadius", ge=0, le=MAX_SOFTNESS, description="Sigma of its outer edge; 0 by default."
+    )
 
     @field_validator("output_size")
     @classmethod
@@ -147,6 +196,10 @@ class Fields(BaseModel):
             raise ValueError("background.blur.mode needs removeBackground to be false; it is true, or was left out")
         if self.blur_radius is not None and self.blur_mode is None:
             raise ValueError("background.blur.radius needs background.blur.mode to be given")
+        if self.outline_color is None and not self.outline_width is self.outline_softness is None:
+            raise ValueError("outline.width and outline.blurRadius need outline.color to be given")
+        if self.color_space == "original" and self.blur_mode is not None:
+            raise ValueError("colorSpace=original excludes background.blur.mode: a blur works in sRGB")
         if not self.remove_background:
             only = {
                 "referenceBox": self.reference_box, "ignorePaddingAndSnapOnCroppedSides": self.snap,
@@ -227,6 +280,7 @@ def _edit(fields: Fields) -> Edit:
         background=fields.background_file,
         background_fit="canvas" if fields.background_scaling == "fit" else "crop",
         blur=blur,
+        outline=_outline(fields),
         subject=Subject(
             prompt=fields.prompt, negative_prompt=fields.negative_prompt, use_alpha=fields.keep_alpha == "auto"
         ),
@@ -234,10 +288,17 @@ def _edit(fields: Fields) -> Edit:
         resize=resize,
         format=format,
         jpeg_quality=QUALITY.get(format) if fields.quality is None else fields.quality,
-        srgb=True,
-        metadata="xmp" if fields.preserve == "xmp" else False,
+        srgb=fields.color_space == "sRGB",
+        metadata=METADATA[fields.preserve],
         dpi=fields.dpi,
     )
+
+
+def _outline(fields: Fields) -> Outline | None:
+    if fields.outline_color is None:
+        return None
+    given = {"width": fields.outline_width, "softness": fields.outline_softness}
+    return Outline(fields.outline_color, **{name: value for name, value in given.items() if value is not None})
 
 
 def _resize(fields: Fields) -> Resize | None:

@@ -84,7 +84,7 @@ class Fields(BaseModel):
     scale: str = Field("original", description="Of the subject: 10% to 100% of the picture.")
     position: str | None = Field(None, description="Of the subject: original, center, or one or two percentages.")
     channels: Literal["rgba", "alpha"] = Field("rgba", description="alpha: the opacity alone, grey.")
-    semitransparency: Flag = Field(True, description="Only true.")
+    semitransparency: Flag = Field(True, description="false: nothing but the subject's edge is partly transparent.")
     add_shadow: Flag = Field(False, description="Only false.")
     shadow_type: str = Field("none", description="Only none.")
     shadow_opacity: str | int | None = Field(None, description="Of a shadow, of which there is none.")
@@ -128,13 +128,6 @@ class Fields(BaseModel):
     def _position(cls, value: str | None) -> str | None:
         if value not in (None, "original", "center"):
             alignment(value)
-        return value
-
-    @field_validator("semitransparency")
-    @classmethod
-    def _semitransparency(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("false is not offered: soft parts stay as they are found")
         return value
 
     @field_validator("add_shadow", "shadow_type")
@@ -223,7 +216,9 @@ def _edit(fields: Fields) -> Edit:
         color=fields.bg_color,
         background=fields.bg_image_file,
         matte=alpha,
-        subject=Subject(CATEGORIES.get(fields.type, "general"), region=_region(fields)),
+        subject=Subject(
+            CATEGORIES.get(fields.type, "general"), region=_region(fields), solid=not fields.semitransparency
+        ),
         on_no_subject="error",
         clip=fields.crop or (resize is not None and resize.width is not None),
         resize=resize,

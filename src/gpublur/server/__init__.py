@@ -25,7 +25,7 @@ def configured(settings: Settings, **options: Any) -> uvicorn.Config:
     import uvicorn
     from uvicorn.config import LOGGING_CONFIG
 
-    from .protocol import Protocol
+    from .protocol import Idle, Protocol
 
     logs = deepcopy(LOGGING_CONFIG)
     logs["formatters"]["plain"] = {"format": "%(message)s"}
@@ -35,7 +35,9 @@ def configured(settings: Settings, **options: Any) -> uvicorn.Config:
     given: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
-        "http": partial(Protocol, head_seconds=settings.head_seconds, max_connections=settings.max_connections),
+        "http": partial(
+            Protocol, head_seconds=settings.head_seconds, max_connections=settings.max_connections, idle=Idle()
+        ),
         "ws": "none",
         "access_log": False,
         "log_config": logs,

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import wraps
@@ -25,7 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 
-from .. import __version__, dialects
+from .. import __version__, dialects, edits
 from ..demo import PHOTO
 from ..dialects import BadRequest, Declined, claid, photoroom, removebg, segment
 from ..errors import InvalidArgument, RemoteError
@@ -33,14 +33,17 @@ from ..image_io import FORMATS
 from . import openapi, remote
 from .auth import Keys
 from .batcher import Batcher
-from .budget import Budget
+from .budget import Account, Budget
 from .forms import FORM, JSON, any_body, document, form, kind_of
 from .front import PIECE, Front
 from .handlers import Desk
+from .jobs import Answer, Job, Jobs, Kind
 from .metrics import Metrics
 from .middleware import Door, dialect_of, refusal
+from .rates import Policy, Rates
 from .result_store import Store
 from .settings import Settings
+from .webhooks import Webhooks
 from .work import Edited, Picture
 
 MAX_HEADER = 1000  # characters of the names that a client may have repeated to it
@@ -50,9 +53,10 @@ CORS: dict[str, Any] = {
     "expose_headers": [
         "x-request-id", "x-uncertainty-score", "pr-unsupported-attributes", "retry-after", "x-type", "x-width",
         "x-height", "x-foreground-top", "x-foreground-left", "x-foreground-width", "x-foreground-height",
-        "x-credits-charged",
+        "x-credits-charged", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset",
     ],
 }  # fmt: skip
+NUMBER = re.compile("[0-9]{1,16}")  # of a job
 CREDITS = 1_000_000  # of an account: nothing is charged, and clients that look want some
 PAGE = Path(__file__).with_name("page.html")
 
@@ -72,9 +76,11 @@ def create_app(settings: Settings) -> FastAPI:
             "workers_ended": lambda: desk.crew.ended,
             "memory_bytes": lambda: budget.used,
             "stored_bytes": lambda: store.bytes,
+            "job_pictures": lambda: jobs.pictures,
         }
     )
     desk = Desk(settings, Batcher(settings, metrics.batch), budget)
+    rates = Rates([Policy.of(each) for each in settings.rate_limits], settings.max_waiting, lambda: desk.waiting)
     own = settings.public_url and settings.public_url.rstrip("/")
     shown = page_asking(for_key=keys is not None)
 
@@ -84,15 +90,19 @@ def create_app(settings: Settings) -> FastAPI:
             on_hangup(keys.reload)
         try:
             await desk.start()
+            hooks.start()
+            await jobs.start()
             yield
         finally:
+            await jobs.stop()
+            await hooks.stop()
             await desk.stop()
             store.close()
 
     app = FastAPI(
         title="gpublur", version=__version__, lifespan=lifespan, description=openapi.ABOUT, redirect_slashes=False
     )
-    app.add_middleware(Door, settings=settings, keys=keys, budget=budget)
+    app.add_middleware(Door, settings=settings, keys=keys, budget=budget, rates=rates)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     app.add_middleware(Front, settings=settings, metrics=metrics)
@@ -148,18 +158,21 @@ def create_app(settings: Settings) -> FastAPI:
         return JSONResponse({"data": {"attributes": {"credits": credits, "api": {"free_calls": 0, "sizes": "all"}}}})
 
     async def edited(http: HttpRequest, request: dialects.Request) -> Edited:
+        return await edited_for(http.state.account, request)
+
+    async def edited_for(account: Account, request: dialects.Request) -> Edited:
         """Return the edited picture of a request that holds it, or says where it is."""
         data = request.picture
         if data is None:
             assert request.url is not None
-            data = await remote.fetch(request.url, settings)
+            data = await remote.fetch(request.url, settings, account.hold)
         if request.background_url is not None:
-            request = await with_background(request, request.background_url)
-        return await desk.edit(data, request, http.state.account)
+            request = await with_background(request, request.background_url, account)
+        return await desk.edit(data, request, account)
 
-    async def with_background(request: dialects.Request, url: str) -> dialects.Request:
+    async def with_background(request: dialects.Request, url: str, account: Account) -> dialects.Request:
         try:
-            background = await remote.fetch(url, settings)
+            background = await remote.fetch(url, settings, account.hold)
         except RemoteError as error:
             raise InvalidArgument(f"background: {error}") from error
         return replace(request, edit=replace(request.edit, background=background))
@@ -189,11 +202,68 @@ def create_app(settings: Settings) -> FastAPI:
     def claid_read(text: str | bytes, field: str) -> dialects.Request:
         return claid.read(document(text, field), settings.levels)
 
-    async def claid_answer(edited: Edited, http: HttpRequest) -> Response:
+    async def submitted(http: HttpRequest, kind: Kind) -> Response:
+        body = await http.body()
+        if kind_of(http.headers) == FORM:
+            raise Declined(415, f"the request's type must be {JSON}, not {FORM!r}")
+        asked = await asyncio.to_thread(document, body, "body")
+        answer = await jobs.submit(kind, http.state.account.client, base_of(http), asked)
+        return JSONResponse(answer)
+
+    async def job(http: HttpRequest, kind: Kind) -> Response:
+        number = http.path_params["task_id"]
+        found = await jobs.find(kind, http.state.account.client, int(number)) if NUMBER.fullmatch(number) else None
+        if found is None:
+            raise Declined(404, f"there is no such job: {number[:40]!r}")
+        return JSONResponse(found)
+
+    def add_job_routes(kind: Kind) -> None:
+        @app.post(f"/v1/image/edit/{kind}", **openapi.job_post(kind))
+        @speaking(claid)
+        async def submit_job(http: HttpRequest, spoken: Spoken) -> Response:
+            return await submitted(http, kind)
+
+        @app.get(f"/v1/image/edit/{kind}/{{task_id}}", **openapi.job_get(kind))
+        @speaking(claid)
+        async def find_job(http: HttpRequest, spoken: Spoken) -> Response:
+            return await job(http, kind)
+
+    add_job_routes("async")
+    add_job_routes("batch")
+
+    def requests_of(kind: Kind, asked: Mapping[str, Any]) -> list[dialects.Request]:
+        requests = claid.read_batch(asked, settings.levels) if kind == "batch" else [claid.read(asked, settings.levels)]
+        for request in requests:
+            if request.url is None:
+                raise BadRequest({"input": ["field required"]})
+            edits.check(request.edit, settings.model, settings.text_model)
+        return requests
+
+    async def made_for_job(request: dialects.Request, account: Account, base: str) -> tuple[Edited, str]:
+        done = await edited_for(account, request)
+        return done, await kept(done, base)
+
+    def told_of(name: str) -> Answer | None:
+        record = store.read(name)
+        return None if record is None else Job.of(record).answer()
+
+    def base_of(http: HttpRequest) -> str:
+        """Return how clients reach this server."""
+        return str(http.base_url).rstrip("/") if own is None else own
+
+    async def kept(edited: Edited, base: str) -> str:
+        """Keep a result, and return its URL."""
         name = await asyncio.to_thread(store.put, edited.data, edited.made.media_type)
-        path = app.url_path_for("result", name=name)
-        url = str(http.url_for("result", name=name)) if own is None else own + path
-        output = claid_picture(edited.made) | {"tmp_url": url}
+        return f"{base}{app.url_path_for('result', name=name)}"
+
+    hooks = Webhooks(settings, told_of)
+    jobs = Jobs(
+        store, budget, settings.max_jobs, max(1, settings.workers - 1), made_for_job, requests_of, claid_picture,
+        hooks.announce,
+    )  # fmt: skip
+
+    async def claid_answer(edited: Edited, http: HttpRequest) -> Response:
+        output = claid_picture(edited.made) | {"tmp_url": await kept(edited, base_of(http))}
         return JSONResponse({"data": {"input": claid_picture(edited.given), "output": output}})
 
     @app.get("/results/{name}", **openapi.RESULT)

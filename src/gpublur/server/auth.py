@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
 import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..dialects import Declined
 from ..errors import InvalidArgument
 
 log = logging.getLogger("gpublur")
@@ -35,6 +41,77 @@ class Keys:
             log.warning("keys were read again: there are %d", len(self._digests))
         except InvalidArgument as error:
             log.error("keys stay as they were: %s", error)
+
+
+@dataclass
+class Visitor:
+    """What is remembered of an address: since when wrong keys are counted, which opened, and who waits."""
+
+    since: float
+    wrong: int = 0
+    waiting: int = 0
+    opened: set[bytes] = field(default_factory=set)
+
+
+class Attempts:
+    """Makes guessing slow, for the address that guesses.
+
+    Where an address has sent too many wrong keys within a minute, a key that has not opened from there before waits a
+    second before it is looked at, and few may wait. Keys that have opened from there, and other addresses, do not.
+
+    Parameters
+    ----------
+    clock : callable
+        As `time.monotonic`.
+    """
+
+    FREE = 20  # wrong keys of one address in each minute
+    MINUTE = 60.0
+    PAUSE = 1.0  # seconds
+    PLACES = 16  # of those who wait, for each address
+    ADDRESSES = 4096  # that are remembered
+    KEYS = 64  # of one address
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+
+    async def wait(self, address: str, keys: tuple[str, ...]) -> None:
+        """Return when these keys may be looked at.
+
+        Raises
+        ------
+        Declined
+            Too many wait already: 429.
+        """
+        visitor = self._of(address)
+        if visitor.wrong < self.FREE or any(digest(key) in visitor.opened for key in keys):
+            return
+        if visitor.waiting >= self.PLACES:
+            raise Declined(429, "too many wrong keys came from this address", {"retry-after": "1"})
+        visitor.waiting += 1
+        try:
+            await asyncio.sleep(self.PAUSE)
+        finally:
+            visitor.waiting -= 1
+
+    def tell(self, address: str, key: str | None) -> None:
+        """Remember which key has opened; None: none has."""
+        visitor = self._of(address)
+        if key is None:
+            visitor.wrong += 1
+        elif len(visitor.opened) < self.KEYS:
+            visitor.opened.add(digest(key))
+
+    def _of(self, address: str) -> Visitor:
+        now = self.clock()
+        visitor = self._visitors.pop(address, None) or Visitor(now)
+        if now - visitor.since > self.MINUTE:
+            visitor.since, visitor.wrong = now, 0
+        self._visitors[address] = visitor
+        if len(self._visitors) > self.ADDRESSES:
+            self._visitors.popitem(last=False)
+        return visitor
 
 
 def read(path: Path) -> list[bytes]:

@@ -157,6 +157,7 @@ class Crew:
             answer(reply, Declined(503, "the process that worked on it has died"))
         except Exception as error:
             answer(reply, error)
+        self._let_go(worker)  # its client may use another one while this one starts again
         while not worker.alive or worker.done >= RECYCLE:
             worker.end()
             try:
@@ -167,12 +168,16 @@ class Crew:
         self._give_back(worker)
 
     def _give_back(self, worker: Worker) -> None:
+        self._let_go(worker)
+        self._free.append(worker)
+        self._hand_out()
+
+    def _let_go(self, worker: Worker) -> None:
         if worker.running is not None:
             self.running.discard(worker.running)
             worker.running.lease.drop()
             worker.running = None
-        self._free.append(worker)
-        self._hand_out()
+            self._hand_out()
 
     async def _in_thread(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *args)

@@ -51,6 +51,9 @@ class Front:
             if not self._is_ours(Headers(scope=scope).get("host", "")):
                 await misdirected(scope["path"])(scope, receive, answer.send)
                 return
+            if is_ambiguous(Headers(scope=scope)):
+                await ambiguous(scope["path"])(scope, receive, answer.send)
+                return
             if answer.is_head and dialect_of(scope["path"]) is None:
                 scope = {**scope, "method": "GET"}
             await self.app(scope, receive, answer.send)
@@ -125,7 +128,20 @@ class Line:
         return json.dumps(said)
 
 
+def is_ambiguous(headers: Headers) -> bool:
+    """Return whether a proxy may see another end of the request than we do (RFC 9112, 6.3)."""
+    return "transfer-encoding" in headers and "content-length" in headers
+
+
+def ambiguous(path: str) -> JSONResponse:
+    close = {"connection": "close"}
+    return said(path, Declined(400, "the request has both Content-Length and Transfer-Encoding", close))
+
+
 def misdirected(path: str) -> JSONResponse:
-    error = Declined(421, "the request's Host is none of this server's names: --allowed-host adds one")
+    return said(path, Declined(421, "the request's Host is none of this server's names: --allowed-host adds one"))
+
+
+def said(path: str, error: Declined) -> JSONResponse:
     dialect = dialect_of(path)
-    return refusal(dialect, error) if dialect else JSONResponse({"detail": str(error)}, error.status)
+    return refusal(dialect, error) if dialect else JSONResponse({"detail": str(error)}, error.status, error.headers)

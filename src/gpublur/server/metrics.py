@@ -13,7 +13,8 @@ GAUGES = {
     "oldest_seconds": "For how long the oldest of them has been",
     "workers_ended": "Workers that took too long or died",
     "memory_bytes": "Of the budget, in use",
-    "stored_bytes": "Results kept for tmp_url",
+    "stored_bytes": "Results kept for tmp_url, and records of jobs",
+    "job_pictures": "Pictures of jobs that are not finished",
 }
 
 

@@ -12,10 +12,11 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..dialects import Declined, Request, claid, photoroom, removebg, segment
-from .auth import Keys, digest
+from ..dialects import Declined, Refusal, Request, claid, photoroom, removebg, segment
+from .auth import Attempts, Keys, digest
 from .budget import Account, Budget
 from .forms import FORM, MAX_TEXT
+from .rates import Rates
 from .settings import Settings
 
 log = logging.getLogger("gpublur")
@@ -36,13 +37,19 @@ def dialect_of(path: str) -> ModuleType | None:
     return next((dialect for prefix, dialect in PREFIXES.items() if path.startswith(prefix)), None)
 
 
-def refusal(dialect: ModuleType, error: Exception, request: Request | None = None) -> JSONResponse:
+def told(dialect: ModuleType, error: Exception, request: Request | None = None) -> Refusal:
     """Return an error as its dialect says it; what nobody foresaw is logged."""
-    if isinstance(error, ClientDisconnect):
-        return JSONResponse(None, HUNG_UP)
-    answer = dialect.refusal(error, request)
+    answer: Refusal = dialect.refusal(error, request)
     if answer.status >= 500 and not isinstance(error, Declined):
         log.error("request failed", exc_info=error)
+    return answer
+
+
+def refusal(dialect: ModuleType, error: Exception, request: Request | None = None) -> JSONResponse:
+    """Return the answer for an error."""
+    if isinstance(error, ClientDisconnect):
+        return JSONResponse(None, HUNG_UP)
+    answer = told(dialect, error, request)
     headers = error.headers if isinstance(error, Declined) else None
     return JSONResponse(answer.body, answer.status, headers)
 
@@ -54,8 +61,9 @@ class Door:
     it is given up.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None, budget: Budget) -> None:
-        self.app, self.settings, self.keys, self.budget = app, settings, keys, budget
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None, budget: Budget, rates: Rates) -> None:
+        self.app, self.settings, self.keys, self.budget, self.rates = app, settings, keys, budget, rates
+        self.attempts = Attempts()
         self.receiving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,12 +78,17 @@ class Door:
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.complete:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]  # or it would wait for the rest
+            if message["type"] == "http.response.start" and dialect is claid and "account" in scope.get("state", {}):
+                left = self.rates.headers(account.client, refused=message["status"] == 429)
+                said = [(name.encode(), value.encode()) for name, value in left.items()]
+                message["headers"] = [*message["headers"], *said]
             await send(message)
 
         self.receiving += 1
         try:
-            self._check(dialect, body)
+            await self._check_key(dialect, body)
             scope.setdefault("state", {})["account"] = account
+            self._check(body)
             await while_heard(self.app(scope, body.receive, marked), body)
         except Declined as error:
             await refusal(dialect, error)(scope, receive, marked)
@@ -83,13 +96,20 @@ class Door:
             self.receiving -= 1
             account.close()
 
-    def _check(self, dialect: ModuleType, body: Body) -> None:
-        if self.keys is not None:
-            known = next((key for key in keys_of(dialect, body.headers) if self.keys.open(key)), None)
-            if known is None:
-                asked_for = {"www-authenticate": "Bearer"} if dialect is claid else {}
-                raise Declined(401, "the API key is missing or wrong", asked_for)
-            body.account.client = digest(known).hex()[:16]
+    async def _check_key(self, dialect: ModuleType, body: Body) -> None:
+        if self.keys is None:
+            return
+        address, given = body.account.client, keys_of(dialect, body.headers)
+        await self.attempts.wait(address, given)
+        known = next((key for key in given if self.keys.open(key)), None)
+        self.attempts.tell(address, known)
+        if known is None:
+            asked_for = {"www-authenticate": "Bearer"} if dialect is claid else {}
+            raise Declined(401, "the API key is missing or wrong", asked_for)
+        body.account.client = digest(known).hex()[:16]
+
+    def _check(self, body: Body) -> None:
+        self.rates.take(body.account.client)
         body.check_length()
         if self.receiving > self.settings.max_uploads + self.settings.max_waiting:
             raise Declined(503, "too many requests are being received", {"retry-after": "1"})

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from ..dialects import claid, photoroom, removebg, segment
+from ..dialects import claid_body, photoroom, removebg, segment
 from ..edits import ARCHIVE
 from ..image_io import FORMATS, WRITTEN
 from .forms import FORM, JSON, URLENCODED
@@ -81,15 +81,38 @@ CLAID_RESULT = {
         }
     },
 }
+OBJECT = {"type": "object"}
+CLAID_JOB: dict[str, Any] = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "data": {
+            "type": "object",
+            "required": ["id", "status", "result_url", "created_at", "request", "errors"],
+            "properties": {
+                "id": {"type": "integer"},
+                "status": {"type": "string", "enum": ["ACCEPTED", "PROCESSING", "DONE", "ERROR"]},
+                "result_url": {"type": "string", "format": "uri"},
+                "created_at": {"type": "string", "format": "date-time"},
+                "request": OBJECT,
+                "errors": {"type": "array", "items": {"type": "object", "required": ["error", "created_at"]}},
+                "result": OBJECT,
+                "results": {"type": "array", "items": OBJECT},
+            },
+        }
+    },
+}
 REASONS = {
     400: "The request is not valid",
     401: "The API key is missing or wrong",
     403: "The API key is missing or wrong",
+    404: "There is no such job",
     408: "The request did not arrive in time",
     413: "The request or the picture is too large",
     415: "The body is neither multipart/form-data nor JSON, or its text is not UTF-8",
     422: "The request is not valid",
     429: "Too many requests are waiting",
+    507: "There is no room to keep it",
     503: "The work took too long, or a model is missing",
 }
 PICTURE = {MEDIA[name]: {"schema": FILE} for name in WRITTEN}
@@ -178,9 +201,27 @@ def claid_upload() -> dict[str, Any]:
     } | claid_answers()
 
 
-def claid_answers() -> dict[str, Any]:
-    done = {"description": "Where the edited picture is", "content": {"application/json": {"schema": CLAID_RESULT}}}
-    described = answers(done, CLAID_ERROR, (400, 401, 422))
+def job_post(kind: str) -> dict[str, Any]:
+    model, many = ("ClaidBatch", "pictures alike") if kind == "batch" else ("ClaidEdit", "a picture")
+    return {
+        "summary": f"Claid: edit {many} by URL, later",
+        "openapi_extra": body("application/json", {"$ref": REFERENCE.format(model=model)}),
+    } | claid_answers(CLAID_JOB, "The job was accepted", (507,))
+
+
+def job_get(kind: str) -> dict[str, Any]:
+    parameter = {"name": "task_id", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9]+$"}}
+    return {
+        "summary": f"Claid: what has become of {'several pictures' if kind == 'batch' else 'a picture'}",
+        "openapi_extra": {"parameters": [parameter]},
+    } | claid_answers(CLAID_JOB, "The job", (404,))
+
+
+def claid_answers(
+    schema: dict[str, Any] | None = None, words: str = "Where the edited picture is", more: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    done = {"description": words, "content": {"application/json": {"schema": schema or CLAID_RESULT}}}
+    described = answers(done, CLAID_ERROR, (400, 401, 422, *more))
     within = {"type": "object", "required": ["detail"], "properties": {"detail": CLAID_ERROR}}
     described["responses"][429] |= {"content": {"application/json": {"schema": within}}}
     return described
@@ -201,9 +242,11 @@ def answers(done: dict[str, Any], error: dict[str, Any], own: tuple[int, ...]) -
 def describe(app: FastAPI) -> None:
     """Let OpenAPI have the parts of Claid's body, and no errors of the framework's own shape."""
     schema = app.openapi()
-    whole = claid.Body.model_json_schema(ref_template=REFERENCE)
-    parts = whole.pop("$defs")
-    schema["components"] = {"schemas": parts | {"ClaidEdit": whole}}
+    parts: dict[str, Any] = {}
+    for name, model in (("ClaidEdit", claid_body.Body), ("ClaidBatch", claid_body.Batch)):
+        whole = model.model_json_schema(ref_template=REFERENCE)
+        parts |= whole.pop("$defs") | {name: whole}
+    schema["components"] = {"schemas": parts}
     for path in schema["paths"].values():
         for operation in path.values():
             if "422" in operation["responses"] and operation["summary"].startswith("A result"):

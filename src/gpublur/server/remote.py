@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 
@@ -18,8 +20,8 @@ RELAYS = ipaddress.ip_network("192.88.99.0/24")  # of 6to4, retired
 METADATA = ipaddress.ip_address("fd00:ec2::254")  # AWS's by IPv6; by IPv4 it is link-local
 
 
-async def fetch(url: str, settings: Settings) -> bytes:
-    """Return what lies at a URL.
+async def fetch(url: str, settings: Settings, hold: Callable[[int], None] = lambda size: None) -> bytes:
+    """Return what lies at a URL; ``hold`` is told of the bytes as they arrive, and may refuse them.
 
     Every hop of a redirect passes the same checks. The connection goes to the very address that was checked, so that a
     name cannot point elsewhere a moment later.
@@ -32,7 +34,7 @@ async def fetch(url: str, settings: Settings) -> bytes:
     """
     try:
         async with asyncio.timeout(settings.fetch_seconds):
-            return await follow(url, settings)
+            return await follow(url, settings, hold)
     except TimeoutError:
         raise RemoteError(f"took longer than {settings.fetch_seconds:g} seconds") from None
     except (httpx.HTTPError, OSError) as error:
@@ -41,28 +43,38 @@ async def fetch(url: str, settings: Settings) -> bytes:
         raise RemoteError(f"cannot be fetched: {type(error).__name__}") from error
 
 
-async def follow(url: str, settings: Settings) -> bytes:
+async def follow(url: str, settings: Settings, hold: Callable[[int], None]) -> bytes:
+    for _ in range(MAX_REDIRECTS + 1):
+        async with asked("GET", url, settings, settings.remote_hosts) as (target, response):
+            if response.is_redirect:
+                url = str(target.join(response.headers["location"]))
+                continue
+            if response.status_code != httpx.codes.OK:
+                raise RemoteError(f"the host answered with status {response.status_code}")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
+                raise RemoteError("the host sent it compressed, which was not asked for")
+            return await bounded(response, settings.max_body, hold)
+    raise RemoteError(f"more than {MAX_REDIRECTS} redirects")
+
+
+@asynccontextmanager
+async def asked(
+    method: str, url: str, settings: Settings, hosts: tuple[str, ...], *, headers: dict[str, str] | None = None,
+    **sent: Any,
+) -> AsyncIterator[tuple[httpx.URL, httpx.Response]]:  # fmt: skip
+    """Ask a host that may be asked, at the address that was checked; give the URL and the beginning of its answer."""
+    target, private = allowed(url, hosts, settings.private_hosts)
+    address = await address_of(target.host, port_of(target), is_own if private else is_public)
+    named = {"Host": target.netloc.decode(), "Accept-Encoding": "identity"} | (headers or {})
     # No proxy and no .netrc of the environment: they would send the request elsewhere.
     async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=settings.fetch_seconds) as client:
-        for _ in range(MAX_REDIRECTS + 1):
-            target, private = allowed(url, settings.remote_hosts, settings.private_hosts)
-            address = await address_of(target.host, port_of(target), is_own if private else is_public)
-            headers = {"Host": target.netloc.decode(), "Accept-Encoding": "identity"}
-            request = client.build_request("GET", target.copy_with(host=address), headers=headers)
-            request.extensions["sni_hostname"] = target.host
-            response = await client.send(request, stream=True)
-            try:
-                if response.is_redirect:
-                    url = str(target.join(response.headers["location"]))
-                    continue
-                if response.status_code != httpx.codes.OK:
-                    raise RemoteError(f"the host answered with status {response.status_code}")
-                if response.headers.get("content-encoding", "identity").lower() != "identity":
-                    raise RemoteError("the host sent it compressed, which was not asked for")
-                return await bounded(response, settings.max_body)
-            finally:
-                await response.aclose()
-    raise RemoteError(f"more than {MAX_REDIRECTS} redirects")
+        request = client.build_request(method, target.copy_with(host=address), headers=named, **sent)
+        request.extensions["sni_hostname"] = target.host
+        response = await client.send(request, stream=True)
+        try:
+            yield target, response
+        finally:
+            await response.aclose()
 
 
 def allowed(url: str, hosts: tuple[str, ...], private: tuple[str, ...] = ()) -> tuple[httpx.URL, bool]:
@@ -119,10 +131,11 @@ def is_own(address: str) -> bool:
     return not (ip.is_link_local or ip.is_multicast or ip.is_unspecified or ip == METADATA)
 
 
-async def bounded(response: httpx.Response, limit: int) -> bytes:
+async def bounded(response: httpx.Response, limit: int, hold: Callable[[int], None]) -> bytes:
     data = bytearray()
     async for chunk in response.aiter_raw():  # decoded, a few bytes could become any number
         data += chunk
         if len(data) > limit:
             raise RemoteError(f"is larger than {limit} bytes")
+        hold(len(chunk))
     return bytes(data)

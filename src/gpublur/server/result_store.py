@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from ..dialects import Declined
 from ..errors import ImageFileError, InvalidArgument
@@ -22,6 +22,7 @@ log = logging.getLogger("gpublur")
 
 PREFIX = "gpublur-results-"
 LOCK = ".lock"
+RECORD = ".job"  # ends the names of records, which are no results
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -29,10 +30,6 @@ class Entry(NamedTuple):
     path: Path
     size: int
     expires: float
-
-    @property
-    def media_type(self) -> str:
-        return f"image/{self.path.suffix[1:]}"
 
 
 class Store:
@@ -86,7 +83,9 @@ class Store:
             elif path.name != LOCK and path.is_file():
                 found.append((path.stat().st_mtime, path.stat().st_size, path))
         for modified, size, path in sorted(found):
-            self._entries[path.stem] = Entry(path, size, modified + self.seconds)
+            self._entries[path.name if path.suffix == RECORD else path.stem] = Entry(
+                path, size, modified + self.seconds
+            )
             self.bytes += size
         self._make_room(0)
 
@@ -98,11 +97,30 @@ class Store:
         Declined
             It is too large for this store (503), or there is no room on the disk even without all others (507).
         """
+        name = secrets.token_urlsafe(32)
+        self._keep(name, self._folder / f"{name}.{media_type.partition('/')[2]}", data)
+        return name
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keep a record, in the place of what had that name; it raises what `put` raises."""
+        self._keep(name + RECORD, self._folder / (name + RECORD), data)
+
+    def read(self, name: str) -> bytes | None:
+        """Return a record, or None where there is none (any more)."""
+        return self._opened(name + RECORD, lambda path: path.read_bytes())
+
+    def records(self) -> list[bytes]:
+        """Return all records, oldest first."""
+        names = [name.removesuffix(RECORD) for name in list(self._entries) if name.endswith(RECORD)]
+        return [data for name in names if (data := self.read(name)) is not None]
+
+    def _keep(self, name: str, path: Path, data: bytes) -> None:
         if len(data) > self.max_bytes:
             raise Declined(503, f"the result has {len(data)} bytes, more than this server can keep")
-        name = secrets.token_urlsafe(32)
-        path = self._folder / f"{name}.{media_type.partition('/')[2]}"
         with self._lock:
+            old = self._entries.pop(name, None)
+            if old is not None:
+                self.bytes -= old.size  # the file is replaced in one step
             self._make_room(len(data))
             while True:
                 try:
@@ -115,17 +133,22 @@ class Store:
                     self._drop(next(iter(self._entries)))  # the oldest goes, and there may be room
             self._entries[name] = Entry(path, len(data), self.clock() + self.seconds)
             self.bytes += len(data)
-        return name
 
     def get(self, name: str) -> tuple[BinaryIO, str] | None:
         """Return a result, opened, and its media type, or None where there is none (any more)."""
+        if name.endswith(RECORD):
+            return None
+        file = self._opened(name, lambda path: path.open("rb"))
+        return None if file is None else (file, f"image/{Path(file.name).suffix[1:]}")
+
+    def _opened(self, name: str, how: Callable[[Path], Any]) -> Any:
         with self._lock:
             self._make_room(0)
             entry = self._entries.get(name)
             if entry is None:
                 return None
             try:
-                return entry.path.open("rb"), entry.media_type
+                return how(entry.path)
             except FileNotFoundError:  # somebody cleans up temporary files
                 self._drop(name)
                 return None

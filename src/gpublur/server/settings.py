@@ -16,11 +16,12 @@ from ..batch import usable_cpus
 from ..checks import MAX_RADIUS, flag, number
 from ..dialects import claid
 from ..errors import InvalidArgument
+from .rates import Policy
 
 MEGA = 1_000_000
 PREFIX = "GPUBLUR_SERVE_"  # of environment variables
 SIZES = ("max_body", "max_pixels", "max_side", "max_memory")
-COUNTS = ("max_connections", "max_uploads", "max_waiting", "max_batch", "workers")
+COUNTS = ("max_connections", "max_uploads", "max_waiting", "max_jobs", "max_batch", "workers")
 POSITIVE = ("head_seconds", "upload_seconds", "work_seconds", "fetch_seconds", "store_bytes", "store_seconds")
 
 
@@ -68,6 +69,13 @@ class Settings:
     max_connections, max_uploads, max_waiting : int
         Connections; requests being received; requests received and not answered. More are dropped; refused with 503;
         refused with 429.
+    max_jobs : int
+        Pictures of Claid's asynchronous and batch jobs that are not finished. More are refused with 429.
+    rate_limits : tuple of str
+        Requests that one key may send, ``"120/60"``: 120 in 60 seconds. By default none.
+    webhook_url, webhook_secret : str, optional
+        Where finished jobs are announced, and the key of the signature. All its addresses must be public, unless it is
+        among the ``private_hosts``.
     head_seconds, upload_seconds, work_seconds, fetch_seconds : float
         For the head of a request; from its head to its last byte, and for an answer to be taken; from then to the
         answer, and for a process to work on one picture before it is ended; for a picture from a URL.
@@ -106,6 +114,10 @@ class Settings:
     max_connections: int = 512
     max_uploads: int = 256
     max_waiting: int = 64
+    max_jobs: int = 1000
+    rate_limits: tuple[str, ...] = ()
+    webhook_url: str | None = None
+    webhook_secret: str | None = field(default=None, repr=False)
     head_seconds: float = 10
     upload_seconds: float = 60
     work_seconds: float = 60
@@ -149,10 +161,15 @@ class Settings:
         for host in self.private_hosts:
             if not host.rpartition(":")[2].isdecimal():
                 raise InvalidArgument(f"private_hosts: {host!r} is not name:port, such as minio:9000")
-        if self.public_url is not None:
-            parts = urlsplit(self.public_url)
+        for limit in self.rate_limits:
+            Policy.of(limit)
+        for name in ("public_url", "webhook_url"):
+            url = getattr(self, name)
+            parts = urlsplit(url or "https://api.example.org")
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-                raise InvalidArgument(f"public_url={self.public_url!r} is not a URL such as https://api.example.org")
+                raise InvalidArgument(f"{name}={url!r} is not a URL such as https://api.example.org")
+        if self.webhook_secret is not None and (self.webhook_url is None or not self.webhook_secret):
+            raise InvalidArgument("webhook_secret needs webhook_url, and at least one character")
 
     @classmethod
     def from_environment(cls, **given: Any) -> Settings:
