@@ -128,7 +128,7 @@ def test_every_block_is_run_or_says_why_not(page):
 @pytest.mark.parametrize(
     "name",
     [
-        *("api", "backends", "batch", "checks", "types"),
+        *("api", "backends", "batch", "checks", "devices", "types"),
         *("image_io.photo", "image_io.reading", "image_io.writing"),
     ],
 )

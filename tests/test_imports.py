@@ -19,6 +19,7 @@ LAYERS = (
     "types image_io",
     "arrays optics matting",
     "backends geometry masks",
+    "devices",
     "segmentation",
     "pipeline edits",
     "typed engine files",

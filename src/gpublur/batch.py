@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import backends, image_io
+from . import devices as several
 from .checks import number, whole
 from .errors import DeviceUnavailable, InvalidArgument, ModelUnavailable
 from .files import STREAM, Job
@@ -55,6 +56,7 @@ def process(
     workers: int | None = None,
     queue: int | None = None,
     ordered: bool = True,
+    devices: Any = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Decode pictures, work on their pixels and encode the results, several pictures at a time.
@@ -82,6 +84,10 @@ def process(
         0 to 65536 finished pictures that may wait for the caller; by default as many as there are workers.
     ordered : bool
         Give results in the order of the sources; False: as they are finished.
+    devices : "all" or list of str, optional
+        Several devices, such as ``["cuda:0", "cuda:1"]``, or all GPUs: ``work`` is called with ``device=`` as well, as
+        an Editor's methods take it, the one with least to do. One that fails is taken out, which the log tells, and its
+        pictures are done by the others.
     progress : callable, optional
         Called in the caller's thread with the number of results so far, before each is given.
 
@@ -96,7 +102,8 @@ def process(
     InvalidArgument
         Arguments out of range, at once.
     DeviceUnavailable, ModelUnavailable
-        While results are taken: these end the run, for no other picture would be spared.
+        While results are taken: these end the run, for no other picture would be spared. Of several devices, when all
+        have failed.
 
     Examples
     --------
@@ -107,21 +114,26 @@ def process(
     WEBP
     picture: is not a picture that can be read (JPEG, PNG, WEBP, TIFF, AVIF, BMP, GIF, HEIF)
     """
-    if format is not None:
-        format = image_io.written(format, alpha=False)
     number("jpeg_quality", jpeg_quality, 1, 100)
+    format = None if format is None else image_io.written(format, alpha=False)
+    work = work if devices is None else several.spread(work, several.chosen(devices))
+    encoding = {"jpeg_quality": jpeg_quality, "lossless": lossless, "effort": effort}
+    return overlap(
+        sources, lambda source: remade(source, work, format, **encoding), workers=workers, queue=queue,
+        ordered=ordered, progress=progress,
+    )  # fmt: skip
 
-    def one(source: Path | str | bytes) -> bytes:
-        photo = image_io.decode(Path(source) if isinstance(source, str) else source)
-        photo = photo.with_frames([replace(page, pixels=_worked(work, page)) for page in photo.pages()])
-        suited = format or image_io.fitting(photo.format, alpha=photo.alpha)
-        data = image_io.encode(photo, suited, jpeg_quality=jpeg_quality, lossless=lossless, effort=effort)
-        image_io.tell(
-            (*photo.notes, *image_io.losses(photo, suited)), "picture" if isinstance(source, bytes) else str(source)
-        )
-        return data
 
-    return overlap(sources, one, workers=workers, queue=queue, ordered=ordered, progress=progress)
+def remade(source: Path | str | bytes, work: Callable[[Any], Any], format: str | None, **encoding: Any) -> bytes:
+    """Return the file that ``work`` makes of a file, frame by frame; see `process`."""
+    photo = image_io.decode(Path(source) if isinstance(source, str) else source)
+    photo = photo.with_frames([replace(page, pixels=_worked(work, page)) for page in photo.pages()])
+    suited = format or image_io.fitting(photo.format, alpha=photo.alpha)
+    data = image_io.encode(photo, suited, **encoding)
+    image_io.tell(
+        (*photo.notes, *image_io.losses(photo, suited)), "picture" if isinstance(source, bytes) else str(source)
+    )
+    return data
 
 
 def _worked(work: Callable[[Any], Any], page: Photo) -> Any:

@@ -77,9 +77,9 @@ def blur(**given: Any) -> None:
     spec, query = taken(BlurSpec, given), taken(SubjectQuery, given)
     spec.checked()  # before the first picture, not once for each
     run = Run(**given)
-    jobs, editor = run.jobs(), run.editor(query)
+    jobs, editors = run.jobs(), run.editors(query)
     asked = asdict(spec) | asdict(query) | {"details": True}
-    run.do(jobs, lambda photo, mask: editor.blur_background(photo, mask=mask, **asked))
+    run.do(jobs, editors, lambda editor, photo, mask: editor.blur_background(photo, mask=mask, **asked))
 
 
 @main.command()
@@ -97,9 +97,9 @@ def remove(color: str | None, **given: Any) -> None:
         check_color("color", color)  # before the first picture, as above
     query = taken(SubjectQuery, given)
     run = Run(**given)
-    jobs, editor = run.jobs(alpha=color is None), run.editor(query)
+    jobs, editors = run.jobs(alpha=color is None), run.editors(query)
     asked = asdict(query) | {"details": True}
-    run.do(jobs, lambda photo, mask: editor.remove_background(photo, color, mask=mask, **asked))
+    run.do(jobs, editors, lambda editor, photo, mask: editor.remove_background(photo, color, mask=mask, **asked))
 
 
 @main.command()
@@ -112,9 +112,9 @@ def mask(**given: Any) -> None:
     """
     query = taken(SubjectQuery, given)
     run = Run(**given, format="PNG")
-    jobs, editor = run.jobs(), run.editor(query)
+    jobs, editors = run.jobs(), run.editors(query)
     asked = asdict(query) | {"details": True}
-    run.do(jobs, lambda photo, _mask: editor.segment(photo, **asked))
+    run.do(jobs, editors, lambda editor, photo, _mask: editor.segment(photo, **asked))
 
 
 @main.command()
@@ -146,8 +146,10 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
     run = Run(**given, jpeg_quality=edits.jpeg_quality(asked.edit), format=asked.edit.format)
     edit = edits.check(asked.edit, run.model, run.text_model)  # before the first picture, as above
     jobs = run.jobs()
-    editor = make_editor(run.device, edits.model_for(edit, run.model), run.text_model)
-    run.do(jobs, lambda photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True))
+    run.do(
+        jobs, run.made(edits.model_for(edit, run.model)),
+        lambda editor, photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True),
+    )  # fmt: skip
 
 
 @main.command()

@@ -162,6 +162,7 @@ pictures = joined(
     click.option("--skip-existing", is_flag=True, help="Leave pictures out whose results are there: go on with a run."),
     models,
     device,
+    click.option("--devices", metavar="LIST", help="Several, such as 0,1 or cuda:0,cpu; or all: every GPU."),
     click.option("--workers", type=click.IntRange(1, 1024), help="Pictures at a time; by default one for each CPU."),
     click.option(
         "--report",

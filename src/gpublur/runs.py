@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from . import batch, files, image_io, masks
+from . import batch, devices, files, image_io, masks
 from .batch import Done
 from .errors import InvalidArgument
 from .files import Job
@@ -34,6 +34,7 @@ class Run:
     device: str
     workers: int | None
     report: Path | None
+    devices: str | None = None
     category: str = "general"
     mask: Path | None = None
     masks: Path | None = None
@@ -59,8 +60,8 @@ class Run:
             files.check_destinations([self.report], overwrite=True)
         return jobs
 
-    def editor(self, query: SubjectQuery) -> Any:
-        """Return the editor for a category and words, which are checked."""
+    def editors(self, query: SubjectQuery) -> dict[str, Any]:
+        """Return the editor of each device for a category and words, which are checked."""
         from . import edits, segmentation
 
         model = edits.model_for(Edit(subject=Subject(self.category, query.prompt)), self.model)
@@ -69,14 +70,28 @@ class Run:
             words = getattr(query, name)
             option = f"--{name.replace('_', '-')}"
             segmentation.check_words(option, words, model, self.text_model, negative=negative)
-        return make_editor(self.device, model, self.text_model)
+        return self.made(model)
 
-    def do(self, jobs: Sequence[Job], work: Callable[[Photo, Any], tuple[Photo, MaskInfo | None]]) -> None:
+    def made(self, model: str) -> dict[str, Any]:
+        """Return the editor of each device that was asked for."""
+        names = [self.device]
+        if self.devices is not None:
+            if self.device != "auto":
+                raise InvalidArgument("--device and --devices exclude each other")
+            listed = [int(one) if one.isdecimal() else one for one in self.devices.replace(" ", "").split(",")]
+            names = devices.chosen("all" if listed == ["all"] else listed)
+        return {name: make_editor(name, model, self.text_model) for name in names}
+
+    def do(
+        self, jobs: Sequence[Job], editors: dict[str, Any],
+        work: Callable[[Any, Photo, Any], tuple[Photo, MaskInfo | None]],
+    ) -> None:  # fmt: skip
         """Do the jobs, with a progress bar where there are several, and say in the end what did not go as hoped.
 
         The exit status is 1 where a picture failed, else 3 where files of the folders were not read, and 130 where it
         was interrupted.
         """
+        on_one = devices.spread(lambda *args, device: work(editors[device], *args), list(editors))
         if self.mask is not None:
             given = {jobs[0].source: self.mask}
         else:
@@ -85,7 +100,7 @@ class Run:
 
         def one(job: Job, pages: list[Photo]) -> list[tuple[Photo, MaskInfo | None]]:
             mask = masks.opened(given[job.source]) if given else None
-            return [work(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
+            return [on_one(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
 
