@@ -49,6 +49,7 @@ HOMES = {
     },
     "torchvision": {"integrations/torchvision.py"},
     "gpublur": {"integrations"},
+    **{name: {"integrations/ray.py", "integrations/ray_job.py"} for name in ("ray", "pyarrow")},
     "segmentation_models_pytorch": {"segmentation/checkpoint.py"},
     "safetensors": {"segmentation/checkpoint.py"},
     "huggingface_hub": {"segmentation/hub.py"},

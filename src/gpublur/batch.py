@@ -260,23 +260,32 @@ def run(
     def one(job: Job) -> Done:
         if skip_existing and job.exists():
             return Done(job, skipped=True)
-        photo = image_io.decode(sys.stdin.buffer.read() if job.source == STREAM else job.source)
-        photo = replace(photo, format=job.format_for(photo))
-        pages, infos = zip(*work(job, photo.pages()), strict=True)
-        result = photo.with_frames(pages)
-        format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
-        data = image_io.encode(result, format, **encoding)
+        data, done = finished(job, sys.stdin.buffer.read() if job.source == STREAM else job.source, work, **encoding)
         if job.destination == STREAM:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
             image_io.write_file(job.destination, data, replace=overwrite)
-        return Done(job, _least(infos), None, (*photo.notes, *image_io.losses(result, format)))
+        return done
 
     return [
         done if error is None else Done(job, error=said(error).removeprefix(f"{job.source}: "))
         for job, done, error in overlap(jobs, one, workers=workers, progress=progress)
     ]
+
+
+def finished(
+    job: Job, source: Path | bytes, work: Callable[[Job, list[Photo]], Iterable[tuple[Photo, MaskInfo | None]]],
+    **encoding: Any,
+) -> tuple[bytes, Done]:  # fmt: skip
+    """Return the file that ``work`` makes of a job's, and what is told of it; see `run`."""
+    photo = image_io.decode(source)
+    photo = replace(photo, format=job.format_for(photo))
+    pages, infos = zip(*work(job, photo.pages()), strict=True)
+    result = photo.with_frames(pages)
+    format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
+    data = image_io.encode(result, format, **encoding)
+    return data, Done(job, _least(infos), None, (*photo.notes, *image_io.losses(result, format)))
 
 
 def _least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
@@ -286,3 +295,16 @@ def _least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
 
 def said(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def reported(done: Done) -> dict[str, Any]:
+    """Return what the report says of a picture."""
+    info, wrote = done.info, done.error is None
+    return {
+        "source": str(done.job.source),
+        "output": str(done.job.destination) if wrote else None,
+        "found": None if info is None else info.found,
+        "share": None if info is None else round(info.share, 4),
+        "uncertainty": None if info is None else round(info.uncertainty, 4),
+        "error": done.error,
+    }
