@@ -43,6 +43,7 @@ def cluster():
     path = os.pathsep.join([str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)  # of the workers
+        patch.setenv("RAY_worker_niceness", "0")  # by 15, as is Ray's way, a busy machine gives them no turn
         ray.init(
             num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=10**8
         )
