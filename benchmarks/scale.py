@@ -4,8 +4,8 @@
 
 *ray* and *process* take turns (A B A B) on the same files, with all CPUs, each time in processes of their own; time
 counts from the first shard, or picture, to the last. On a machine that others use too the CPU time tells more than the
-clock: for Ray it is that of the driver, the cluster's own processes and the actors. *killed* is a job of small pictures,
-of whose actors one is killed in the middle; its files are compared with what `gpublur blur` writes.
+clock: for Ray it is that of the driver, the cluster's own processes and the actors. *killed* is a job of small
+pictures, of whose actors one is killed in the middle; its files are compared with what `gpublur blur` writes.
 """
 
 from __future__ import annotations
@@ -131,8 +131,9 @@ def killed(source: Path, target: Path) -> dict[str, Any]:
 
     checked = [outcome.value for outcome in batch.overlap(sorted(source.iterdir()), same)]
     return {
-        "photos": about["photos"], "wall": about["wall"], "load": about["load"], "killed_after": ended[0], "pictures": len(checked), "lines": len(lines), "lines_once": len(set(lines)),
-        "same_bytes": sum(map(bool, checked)), "files": sum(1 for _ in target.glob("*.jpg")),
+        "wall": about["wall"], "load": about["load"], "killed_after": ended[0], "pictures": len(checked),
+        "lines": len(lines), "lines_once": len(set(lines)), "same_bytes": sum(map(bool, checked)),
+        "files": sum(1 for _ in target.glob("*.jpg")),
     }  # fmt: skip
 
 

@@ -101,23 +101,3 @@ def test_own_model(photo, tmp_path):
         assert cut.size == Image.open(photo).size
     assert abs(alpha - matte(*alpha.shape)).mean() < 0.03
     assert f"{matte(320, 320).mean():.0%} of photo.jpg is subject" in result.stdout
-
-
-def test_comfyui_node(example):
-    torch = pytest.importorskip("torch")
-    module = example("comfyui_node")
-    [node] = module.NODE_CLASS_MAPPINGS.values()
-    asked = node.INPUT_TYPES()["required"]
-    assert set(module.NODE_DISPLAY_NAME_MAPPINGS) == set(module.NODE_CLASS_MAPPINGS)
-    work = getattr(node(), node.FUNCTION)
-    images = torch.rand(2, 48, 64, 3)
-    masks = torch.from_numpy(np.stack([matte(48, 64)] * 2))
-    for mode in asked["mode"][0]:
-        blurred, used = work(images, mode, asked["radius"][1]["default"], masks)
-        assert blurred.shape == images.shape
-        assert blurred.dtype == images.dtype
-        assert used is masks
-        assert blurred[masks == 0].std() < images[masks == 0].std() / 2
-        torch.testing.assert_close(blurred[masks == 1], images[masks == 1], atol=1e-3, rtol=0)
-    blurred, found = work(images, "bokeh", 0.01)
-    assert found.shape == images.shape[:3]
