@@ -55,7 +55,7 @@ def family(root: int) -> list[str]:
 
 
 def cpu_seconds(actors: bool = False) -> float:
-    """Return the CPU time of this process, all below it, and those of them that have ended; or of Ray's actors alone."""
+    """Return the CPU time of this process, all below it and those of them that have ended, or of Ray's actors alone."""
     pids = [pid for pid in family(os.getpid()) if not actors or is_actor(pid)]
     return sum(sum(map(int, fields[11:15])) for pid in pids if (fields := stat(pid))) / TICK
 

@@ -1,4 +1,4 @@
-"""A page to try gpublur on: pip install gradio, then python gradio_app.py. Beside the result it tells what was found."""
+"""A page to try gpublur on: pip install gradio, then python gradio_app.py. It tells what was found, too."""
 
 import gradio as gr
 from PIL import Image
