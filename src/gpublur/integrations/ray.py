@@ -17,6 +17,7 @@ from ..types import MaskInfo
 
 CALLS = ("blur_background", "remove_background", "segment", "gaussian_blur", "bokeh_blur")
 FINDERS = CALLS[:3]  # which look for a subject
+SEARCH = ("prompt", "negative_prompt", "on_no_subject", "refine")  # options of that alone
 COLUMNS = ("bytes", "image")  # as `ray.data.read_binary_files` and `read_images` name them
 THREADS_PER_CPU = 2  # some wait for a GPU, or a disk
 
@@ -103,39 +104,37 @@ class BatchEditor:
         return {**rows, name: column([result for result, _, _ in results]), **told}
 
     def edited(self, picture: Any) -> tuple[Any, Any, MaskInfo | None]:
-        """Return a picture's result, its mask and what was found, the latter two where they were asked for."""
-        masks: list[Any] = []
-        infos: list[MaskInfo] = []
+        """Return a picture's result, its mask and what was found, the latter two where there are any."""
+        told: list[tuple[Any, MaskInfo | None]] = []  # of each frame
 
         def work(pixels: Any) -> Any:
-            options = dict(self.options)
-            if self.info:
-                options["details"] = True
-            if self.mask and self.call != "segment":
-                asked = {key: value for key, value in options.items() if key in SEGMENTS}
-                matte = self.editor.segment(pixels, **asked)
-                matte, found = matte if self.info else (matte, None)
-                options = {key: value for key, value in options.items() if key not in SEGMENTS} | {"mask": matte}
-                result = getattr(self.editor, self.call)(pixels, **options)
-            else:
-                result = getattr(self.editor, self.call)(pixels, **options)
-                result, found = result if self.info else (result, None)
-                matte = result
-            if self.mask:
-                masks.append(grey(matte))
-            if found is not None:
-                infos.append(found)
-            return grey(result) if self.call == "segment" else result
+            result, matte, info = self.done(pixels)
+            told.append((matte, info))
+            return result
 
-        if isinstance(picture, bytes):
-            result = batch.remade(picture, work, self.format, **self.encoding)
-            mask = image_io.encode(Photo(masks[0])) if masks else None
-        else:
-            result, mask = work(np.asarray(picture)), masks[0] if masks else None
+        file = isinstance(picture, bytes)
+        result = batch.remade(picture, work, self.format, **self.encoding) if file else work(np.asarray(picture))
+        mask = None if told[0][0] is None else grey(told[0][0])
+        if file and mask is not None:
+            mask = image_io.encode(Photo(mask))
+        infos = [info for _, info in told if info is not None]
         return result, mask, min(infos, key=lambda info: info.share, default=None)
 
-
-SEGMENTS = ("prompt", "negative_prompt", "on_no_subject", "refine", "details")  # options of the search alone
+    def done(self, pixels: Any) -> tuple[Any, Any, MaskInfo | None]:
+        """Return what the call makes of pixels, their matte where one was made, and what was found."""
+        call = getattr(self.editor, self.call)
+        if self.call not in FINDERS:
+            return call(pixels, **self.options), None, None
+        if self.call == "segment":
+            matte, info = call(pixels, **self.options, details=True)
+            return grey(matte), matte, info
+        if not self.mask:
+            result, info = call(pixels, **self.options, details=True)
+            return result, None, info
+        search = {name: value for name, value in self.options.items() if name in SEARCH}
+        matte, info = self.editor.segment(pixels, **search, details=True)
+        rest = {name: value for name, value in self.options.items() if name not in SEARCH}
+        return call(pixels, **rest, mask=matte), matte, info
 
 
 def grey(matte: Any) -> Any:
