@@ -3,8 +3,8 @@
     python -m benchmarks.scale --out benchmarks/results/scale.json
 
 *ray* and *process* take turns (A B A B) on the same files, with all CPUs, each time in processes of their own; time
-counts from the first picture to the last, of Ray from the first shard to the last but one. On a machine that others use
-too the CPU time tells more than the clock: for Ray it is that of the driver, the cluster's own processes and the actors.
+counts from the first picture to the last, of Ray from the first shard to the last but one. On a machine that others
+use too the CPU time tells more than the clock: for Ray it is that of driver, actors and the cluster's own processes.
 *killed* is a job of small pictures with a small network, of whose actors one is killed in the middle; its files are
 compared with what `gpublur blur` writes.
 """
