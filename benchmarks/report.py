@@ -2,7 +2,8 @@
 
     python -m benchmarks.report
 
-Reads every JSON of benchmarks/results: the suite's, throughput's, memory's, start's, `gpublur bench`'s and gpu_check's.
+Reads every JSON of benchmarks/results: the suite's, throughput's, memory's, start's, scale's, `gpublur bench`'s and
+gpu_check's.
 In the README it writes between ``<!-- figures: FILE -->`` and ``<!-- end of figures -->``, from that result.
 """
 
@@ -140,9 +141,51 @@ def mutations(name: str, result: Result) -> Iterator[str]:
     yield row((*counts, str(len(result["faults"])), f"{result['longest_seconds']:.2f}"))
 
 
+def scale(name: str, result: Result) -> Iterator[str]:
+    """Ray beside `process`, in turns; a killed actor; torch.compile."""
+    about = f"{result['megapixels']:g} MP JPEG to JPEG with the model, {result['cpus']} CPUs"
+    yield from (f"## {name}", "", f"{about}; {result['cpu']}; {result['datetime'][:10]}. In turns:", "")
+    head = (
+        "who",
+        "photos",
+        "seconds",
+        "CPU s a photo",
+        "of it in the actors",
+        "photos a second",
+        "load of the machine",
+    )
+    yield row(head)
+    yield row(("---", *("--:" for _ in head[1:])))
+    for process, on_ray in zip(result["process"], result["ray"], strict=True):
+        for who, one in (("process", process), ("Ray", on_ray)):
+            actors = f"{one['cpu_of_actors'] / one['photos']:.3f}" if one.get("cpu_of_actors") else ""
+            rate, cpu = one["photos"] / one["wall"], one["cpu"] / one["photos"]
+            yield row(
+                (
+                    who,
+                    str(one["photos"]),
+                    f"{one['wall']:.1f}",
+                    f"{cpu:.3f}",
+                    actors,
+                    f"{rate:.2f}",
+                    f"{one['load']:.1f}",
+                )
+            )
+    if killed := result.get("killed"):
+        yield from (
+            "",
+            f"Of the actors one was killed after {killed['killed_after']} of {killed['pictures']} small pictures:",
+        )
+        yield f"{killed['files']} files, {killed['lines']} lines of the manifest for {killed['lines_once']} pictures,"
+        yield f"{killed['same_bytes']} with the bytes of `gpublur blur`."
+    eager, compiled = (1000 * result["compiled"][which] for which in ("eager", "compiled"))
+    yield from ("", "A torch model with `GaussianBlur` between convolutions, 0.9 MP, in CPU time:")
+    yield f"eager {eager:.0f} ms, compiled by Inductor {compiled:.0f} ms."
+
+
 SECTIONS: dict[str, Callable[[str, Result], Iterator[str]]] = {
     "suite": suite, "throughput": throughput, "memory": memory, "gpublur bench": users, "gpu_check": gpu_check,
-    "start": newcomers, "soak": soak, "mutations": mutations,
+    "start": newcomers, "soak": soak, "mutations": mutations, "scale": scale,
 }  # fmt: skip
 
 

@@ -21,13 +21,13 @@ from gpublur import cli
 from gpublur.demo import PHOTO
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/quickstart.md", "docs/cookbook.md")
+PAGES = ("README.md", "docs/quickstart.md", "docs/cookbook.md", "docs/scale.md")
 # Blocks of each page that are not run, each with its reason in a comment before it.
-NOT_RUN = {"README.md": 4, "docs/quickstart.md": 1, "docs/cookbook.md": 7}
+NOT_RUN = {"README.md": 4, "docs/quickstart.md": 1, "docs/cookbook.md": 10, "docs/scale.md": 1}
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S
 )
-OPTIONAL = ("torch", "fastapi")  # what a block may import and the base lacks
+OPTIONAL = ("torch", "torchvision", "webdataset", "fastapi")  # what a block may import and the base lacks
 ORIENTATION = 0x0112
 
 
@@ -131,7 +131,7 @@ def test_every_block_is_run_or_says_why_not(page):
 @pytest.mark.parametrize(
     "name",
     [
-        *("api", "backends", "batch", "checks", "outline", "types"),
+        *("api", "backends", "batch", "checks", "devices", "outline", "types"),
         *("image_io.photo", "image_io.reading", "image_io.writing"),
     ],
 )

@@ -1,9 +1,12 @@
 """The scripts in examples/ do what they say, each in a process of its own."""
 
+import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from conftest import matte
 from PIL import Image
 
+import gpublur
 from gpublur.demo import PHOTO
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -39,11 +43,18 @@ def example(monkeypatch):
     return __import__
 
 
+def code_of(notebook):
+    """The code of a notebook's cells."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "code")
+
+
 def test_they_are_short_and_all_tested():
     tests = Path(__file__).read_text(encoding="utf-8")
     for path in EXAMPLES.iterdir():
         if path.is_file():
-            assert len(path.read_text(encoding="utf-8").splitlines()) < 40, path.name
+            lines = code_of(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+            assert len(lines.splitlines()) < 40, path.name
             assert path.stem in tests.partition("def test_they")[2], path.name
 
 
@@ -103,21 +114,83 @@ def test_own_model(photo, tmp_path):
     assert f"{matte(320, 320).mean():.0%} of photo.jpg is subject" in result.stdout
 
 
-def test_comfyui_node(example):
-    torch = pytest.importorskip("torch")
-    module = example("comfyui_node")
-    [node] = module.NODE_CLASS_MAPPINGS.values()
-    asked = node.INPUT_TYPES()["required"]
-    assert set(module.NODE_DISPLAY_NAME_MAPPINGS) == set(module.NODE_CLASS_MAPPINGS)
-    work = getattr(node(), node.FUNCTION)
-    images = torch.rand(2, 48, 64, 3)
-    masks = torch.from_numpy(np.stack([matte(48, 64)] * 2))
-    for mode in asked["mode"][0]:
-        blurred, used = work(images, mode, asked["radius"][1]["default"], masks)
-        assert blurred.shape == images.shape
-        assert blurred.dtype == images.dtype
-        assert used is masks
-        assert blurred[masks == 0].std() < images[masks == 0].std() / 2
-        torch.testing.assert_close(blurred[masks == 1], images[masks == 1], atol=1e-3, rtol=0)
-    blurred, found = work(images, "bokeh", 0.01)
-    assert found.shape == images.shape[:3]
+def test_notebook():
+    """Its cells run from top to bottom, and it is stored without results."""
+    path = EXAMPLES / "notebook.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    assert all(not cell.get("outputs") and not cell.get("execution_count") for cell in cells)
+    names = {}
+    exec(compile(code_of(path), str(path), "exec"), names)
+    assert names["blurred"].size == names["photo"].size
+    assert names["cut"].mode == "RGBA"
+
+
+class Tensor:
+    """Triton's, in this machine's memory."""
+
+    def __init__(self, name, values):
+        self.name, self.values = name, values
+
+    def is_cpu(self):
+        return True
+
+    def as_numpy(self):
+        return self.values
+
+
+def test_triton(monkeypatch):
+    """The model by Triton's calls, with a stand-in for its utilities; the configuration names the same tensors."""
+    utilities = types.ModuleType("triton_python_backend_utils")
+    utilities.Tensor, utilities.TritonError, utilities.InferenceResponse = Tensor, str, types.SimpleNamespace
+    utilities.get_input_tensor_by_name = lambda request, name: request.get(name)
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
+    folder = EXAMPLES / "triton" / "gpublur"
+    model = types.ModuleType("model")
+    exec((folder / "1" / "model.py").read_text(encoding="utf-8"), vars(model))
+    config = (folder / "config.pbtxt").read_text(encoding="utf-8")
+    parameters = dict(re.findall(r'key: "(\w+)", value: { string_value: "([^"]+)" }', config))
+    written = {"parameters": {name: {"string_value": value} for name, value in parameters.items()}}
+    instance = model.TritonPythonModel()
+    instance.initialize(
+        {"model_config": json.dumps(written), "model_instance_kind": "CPU", "model_instance_device_id": "0"}
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), np.uint8)
+    masks = np.stack([(matte(40, 60) * 255).astype(np.uint8)] * 2)
+    requests = [
+        {"IMAGE": Tensor("IMAGE", images), "MASK": Tensor("MASK", masks)},
+        {"IMAGE": Tensor("IMAGE", images), "MASK": Tensor("MASK", masks[:, :0])},
+        {"IMAGE": Tensor("IMAGE", images[:1])},
+    ]
+    done, refused, found = instance.execute(requests)
+    [blurred] = done.output_tensors
+    expected = gpublur.blur_background(images, parameters["mode"], float(parameters["radius"]), mask=masks)
+    np.testing.assert_array_equal(blurred.values, expected)
+    assert (refused.output_tensors, "mask" in refused.error) == ([], True)
+    assert found.output_tensors[0].values.shape == (1, 40, 60, 3)
+    assert re.findall(r'name: "([A-Z]+)"', config) == ["IMAGE", "MASK", blurred.name]
+    instance.finalize()
+
+
+class Gradio(types.ModuleType):
+    """A stand-in, whose parts keep what they are made of."""
+
+    Error = RuntimeError
+
+    def __getattr__(self, name):
+        return lambda *args, **options: types.SimpleNamespace(kind=name, args=args, **options)
+
+
+def test_gradio_app(example, photo, monkeypatch):
+    if importlib.util.find_spec("gradio") is None:
+        monkeypatch.setitem(sys.modules, "gradio", Gradio("gradio"))
+    app = example("gradio_app")
+    with Image.open(photo) as image:
+        for work in ("bokeh", "gaussian", "remove"):
+            result, told = app.edit(image, work, 0.02, "")
+            assert result.size == image.size
+            assert "% of the photo is subject" in told
+        assert result.mode == "RGBA"
+        with pytest.raises(sys.modules["gradio"].Error, match="lighthouse"):
+            app.edit(image, "remove", 0.02, "lighthouse")
+    assert app.app.title == "gpublur"

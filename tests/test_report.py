@@ -134,7 +134,18 @@ def test_other_kinds_of_results_are_shown():
     rows = [{"job": "blur", "mode": "bokeh", "radius": 0.01, "seconds": 0.05, "bytes": 10**8}]
     about = {"name": "a CPU", "threads": 2}
     mine = {"kind": "gpublur bench", "machine": about, "megapixels": 12.0, "copy_bytes_per_second": 1e10, "rows": rows}
-    text = report.document({"a": throughput, "b": needed, "c": mine})
+    turn = {"photos": 50, "wall": 25.0, "cpu": 20.0, "load": 7.25}
+    killed = {"killed_after": 9, "pictures": 20, "files": 20, "lines": 20, "lines_once": 20, "same_bytes": 19}
+    scale = {
+        "kind": "scale", "cpu": "a CPU", "cpus": 2, "datetime": "2026-01-02T03", "megapixels": 2, "process": [turn],
+        "ray": [turn | {"cpu": 22.0, "cpu_of_actors": 21.0}], "killed": killed,
+        "compiled": {"eager": 0.3, "compiled": 0.1},
+    }  # fmt: skip
+    text = report.document({"a": throughput, "b": needed, "c": mine, "d": scale})
+    assert "| process | 50 | 25.0 | 0.400 |  | 2.00 | 7.2 |" in text
+    assert "| Ray | 50 | 25.0 | 0.440 | 0.420 | 2.00 | 7.2 |" in text
+    assert "19 with the bytes" in text
+    assert "eager 300 ms, compiled by Inductor 100 ms" in text
     assert "| 2 | 9.50 | 5.00 | 3.00 | 3.25 | 97% | 60% | 92% |" in text
     assert "512 MB in the first half, 513 MB in the second" in text
     assert "| bokeh | high | 0.01 | 2.0 | 25% |" in text

@@ -6,17 +6,15 @@ and from ``details``, is in `gpublur.typed`.
 
 from __future__ import annotations
 
-import os
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from . import edits, image_io, pipeline, segmentation
+from . import edits, image_io, pipeline
 from .arrays import Picture
-from .backends import Backend, device_name
+from .backends import Backend
 from .checks import color as checked_color
-from .engine import Engine
+from .engine import Engine, cached_engine
 from .image_io import Photo
 from .typed import (
     ApplyEdit,
@@ -194,7 +192,7 @@ class Editor:
         """
         spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light, dither).checked()
         query = SubjectQuery(prompt, negative_prompt, on_no_subject, refine, details)
-        return self._engine_for(device, model).run(image, layout, mask, query, pipeline.blur, spec)
+        return self._engine_for(image, device, model).run(image, layout, mask, query, pipeline.blur, spec)
 
     @called_as(RemoveBackground)
     def remove_background(
@@ -231,7 +229,7 @@ class Editor:
         """
         paint = None if color is None else checked_color("color", color)
         query = SubjectQuery(prompt, negative_prompt, on_no_subject, refine, details)
-        return self._engine_for(device, model).run(image, layout, mask, query, pipeline.remove, paint)
+        return self._engine_for(image, device, model).run(image, layout, mask, query, pipeline.remove, paint)
 
     @called_as(SegmentCall)
     def segment(
@@ -254,7 +252,7 @@ class Editor:
         True
         """
         query = SubjectQuery(prompt, negative_prompt, on_no_subject, refine, details)
-        return self._engine_for(device, model).run(image, layout, None, query, pipeline.segment)
+        return self._engine_for(image, device, model).run(image, layout, None, query, pipeline.segment)
 
     @called_as(GaussianBlur)
     def gaussian_blur(
@@ -278,7 +276,7 @@ class Editor:
         1.0
         """
         spec = BlurSpec("gaussian", radius, 0.0, quality=quality, linear_light=linear_light, dither=dither)
-        return self._engine_for(device, None).filter(image, layout, spec)
+        return self._engine_for(image, device, None).filter(image, layout, spec)
 
     @called_as(BokehBlur)
     def bokeh_blur(
@@ -300,7 +298,7 @@ class Editor:
         1.0
         """
         spec = BlurSpec("bokeh", radius, highlights, highlight_threshold, quality, linear_light, dither)
-        return self._engine_for(device, None).filter(image, layout, spec)
+        return self._engine_for(image, device, None).filter(image, layout, spec)
 
     @called_as(ApplyEdit)
     def apply(
@@ -337,10 +335,10 @@ class Editor:
         >>> gpublur.apply(image, gpublur.Edit(remove=True, clip=True, resize=fit), mask=subject).shape
         (50, 100, 4)
         """
-        engine = self._engine_for(device, model)
+        engine = self._engine_for(image, device, model)
         own = edits.model_for(edit, engine.model)
         if own != engine.model:
-            engine = self._engine_for(device, own)
+            engine = self._engine_for(image, device, own)
         return engine.apply(image, edits.check(edit, engine.model, engine.text_model), mask, layout, details)
 
     @called_as(EditPhoto)
@@ -393,25 +391,33 @@ class Editor:
                 self.blur_background(noise, mode, mask=mask)
             self.remove_background(noise, mask=mask)
 
-    def _engine_for(self, device: Any, model: Any) -> Engine:
+    def _engine_for(self, image: Any, device: Any, model: Any) -> Engine:
         """Return what does a call: this editor's own engine, or a cached one where another device or model is named."""
         own = self._engine
+        asked = own.asked if device is None else device, model or own.model, own.text_model
+        if traced(image):
+            return operators(*asked)
         if device is None and (model is None or model is own.model):
             return own
-        return cached_engine(own.asked if device is None else device, model or own.model, own.text_model)
+        return cached_engine(*asked)
 
 
-_cached = lru_cache(maxsize=8)(Engine)
+def traced(image: Any) -> bool:
+    """Return whether torch is to see a call as operators: it compiles, or wants a gradient."""
+    # Not by sys.modules, as elsewhere: where it compiles, torch would guard all that is in there.
+    first = image[0] if isinstance(image, (list, tuple)) and image else image
+    if not hasattr(first, "__torch_function__"):
+        return False
+    import torch
+
+    return bool(torch.compiler.is_compiling() or (first.requires_grad and torch.is_grad_enabled()))
 
 
-def cached_engine(device: Any = "auto", model: Any = "general", text_model: Any = None) -> Engine:
-    """Return an engine, the same for the same arguments; one whose model cannot be a key is made anew."""
-    name = device_name(device)
-    text_model = os.environ.get(segmentation.TEXT_MODEL) if text_model is None else text_model
-    try:
-        return _cached(name, model, text_model)
-    except TypeError:  # not hashable: a model that cannot be kept, or nothing that Engine takes
-        return Engine(name, model, text_model)
+def operators(*asked: Any) -> Any:
+    """Return what does a call in place of an engine; torch is there."""
+    from .operators import InGraph
+
+    return InGraph(*asked)
 
 
 class _Default(Editor):
@@ -426,8 +432,9 @@ class _Default(Editor):
     def __reduce__(self) -> str:
         return "_default"
 
-    def _engine_for(self, device: Any, model: Any) -> Engine:
-        return cached_engine("auto" if device is None else device, "general" if model is None else model)
+    def _engine_for(self, image: Any, device: Any, model: Any) -> Engine:
+        asked = "auto" if device is None else device, "general" if model is None else model, None
+        return operators(*asked) if traced(image) else cached_engine(*asked)
 
 
 _default = _Default()

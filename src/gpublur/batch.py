@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import backends, image_io
+from . import devices as several
 from .checks import number, whole
 from .errors import DeviceUnavailable, InvalidArgument, ModelUnavailable
 from .files import STREAM, Job
@@ -55,6 +56,7 @@ def process(
     workers: int | None = None,
     queue: int | None = None,
     ordered: bool = True,
+    devices: Any = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Decode pictures, work on their pixels and encode the results, several pictures at a time.
@@ -82,6 +84,10 @@ def process(
         0 to 65536 finished pictures that may wait for the caller; by default as many as there are workers.
     ordered : bool
         Give results in the order of the sources; False: as they are finished.
+    devices : "all" or list of str, optional
+        Several devices, such as ``["cuda:0", "cuda:1"]``, or all GPUs: ``work`` is called with ``device=`` as well, as
+        an Editor's methods take it, the one with least to do. One that fails is taken out, which the log tells, and its
+        pictures are done by the others.
     progress : callable, optional
         Called in the caller's thread with the number of results so far, before each is given.
 
@@ -96,7 +102,8 @@ def process(
     InvalidArgument
         Arguments out of range, at once.
     DeviceUnavailable, ModelUnavailable
-        While results are taken: these end the run, for no other picture would be spared.
+        While results are taken: these end the run, for no other picture would be spared. Of several devices, when all
+        have failed.
 
     Examples
     --------
@@ -107,21 +114,26 @@ def process(
     WEBP
     picture: is not a picture that can be read (JPEG, PNG, WEBP, TIFF, AVIF, BMP, GIF, HEIF)
     """
-    if format is not None:
-        format = image_io.written(format, alpha=False)
     number("jpeg_quality", jpeg_quality, 1, 100)
+    format = None if format is None else image_io.written(format, alpha=False)
+    work = work if devices is None else several.spread(work, several.chosen(devices))
+    encoding = {"jpeg_quality": jpeg_quality, "lossless": lossless, "effort": effort}
+    return overlap(
+        sources, lambda source: remade(source, work, format, **encoding), workers=workers, queue=queue,
+        ordered=ordered, progress=progress,
+    )  # fmt: skip
 
-    def one(source: Path | str | bytes) -> bytes:
-        photo = image_io.decode(Path(source) if isinstance(source, str) else source)
-        photo = photo.with_frames([replace(page, pixels=_worked(work, page)) for page in photo.pages()])
-        suited = format or image_io.fitting(photo.format, alpha=photo.alpha)
-        data = image_io.encode(photo, suited, jpeg_quality=jpeg_quality, lossless=lossless, effort=effort)
-        image_io.tell(
-            (*photo.notes, *image_io.losses(photo, suited)), "picture" if isinstance(source, bytes) else str(source)
-        )
-        return data
 
-    return overlap(sources, one, workers=workers, queue=queue, ordered=ordered, progress=progress)
+def remade(source: Path | str | bytes, work: Callable[[Any], Any], format: str | None, **encoding: Any) -> bytes:
+    """Return the file that ``work`` makes of a file, frame by frame; see `process`."""
+    photo = image_io.decode(Path(source) if isinstance(source, str) else source)
+    photo = photo.with_frames([replace(page, pixels=_worked(work, page)) for page in photo.pages()])
+    suited = format or image_io.fitting(photo.format, alpha=photo.alpha)
+    data = image_io.encode(photo, suited, **encoding)
+    image_io.tell(
+        (*photo.notes, *image_io.losses(photo, suited)), "picture" if isinstance(source, bytes) else str(source)
+    )
+    return data
 
 
 def _worked(work: Callable[[Any], Any], page: Photo) -> Any:
@@ -248,23 +260,32 @@ def run(
     def one(job: Job) -> Done:
         if skip_existing and job.exists():
             return Done(job, skipped=True)
-        photo = image_io.decode(sys.stdin.buffer.read() if job.source == STREAM else job.source)
-        photo = replace(photo, format=job.format_for(photo))
-        pages, infos = zip(*work(job, photo.pages()), strict=True)
-        result = photo.with_frames(pages)
-        format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
-        data = image_io.encode(result, format, **encoding)
+        data, done = finished(job, sys.stdin.buffer.read() if job.source == STREAM else job.source, work, **encoding)
         if job.destination == STREAM:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
             image_io.write_file(job.destination, data, replace=overwrite)
-        return Done(job, _least(infos), None, (*photo.notes, *image_io.losses(result, format)))
+        return done
 
     return [
         done if error is None else Done(job, error=said(error).removeprefix(f"{job.source}: "))
         for job, done, error in overlap(jobs, one, workers=workers, progress=progress)
     ]
+
+
+def finished(
+    job: Job, source: Path | bytes, work: Callable[[Job, list[Photo]], Iterable[tuple[Photo, MaskInfo | None]]],
+    **encoding: Any,
+) -> tuple[bytes, Done]:  # fmt: skip
+    """Return the file that ``work`` makes of a job's, and what is told of it; see `run`."""
+    photo = image_io.decode(source)
+    photo = replace(photo, format=job.format_for(photo))
+    pages, infos = zip(*work(job, photo.pages()), strict=True)
+    result = photo.with_frames(pages)
+    format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
+    data = image_io.encode(result, format, **encoding)
+    return data, Done(job, _least(infos), None, (*photo.notes, *image_io.losses(result, format)))
 
 
 def _least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
@@ -274,3 +295,16 @@ def _least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
 
 def said(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def reported(done: Done) -> dict[str, Any]:
+    """Return what the report says of a picture."""
+    info, wrote = done.info, done.error is None
+    return {
+        "source": str(done.job.source),
+        "output": str(done.job.destination) if wrote else None,
+        "found": None if info is None else info.found,
+        "share": None if info is None else round(info.share, 4),
+        "uncertainty": None if info is None else round(info.uncertainty, 4),
+        "error": done.error,
+    }

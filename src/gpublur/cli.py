@@ -23,7 +23,7 @@ from .errors import GpuBlurError, InvalidArgument
 from .extras import install
 from .image_io import Photo
 from .options import taken
-from .runs import Run, make_editor
+from .runs import INTERRUPTED, PASSED_OVER, Run, chosen_model, make_editor, said_failed, said_passed_over
 from .types import BlurSpec, SubjectQuery
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
@@ -77,9 +77,9 @@ def blur(**given: Any) -> None:
     spec, query = taken(BlurSpec, given), taken(SubjectQuery, given)
     spec.checked()  # before the first picture, not once for each
     run = Run(**given)
-    jobs, editor = run.jobs(), run.editor(query)
+    jobs, editors = run.jobs(), run.editors(query)
     asked = asdict(spec) | asdict(query) | {"details": True}
-    run.do(jobs, lambda photo, mask: editor.blur_background(photo, mask=mask, **asked))
+    run.do(jobs, editors, lambda editor, photo, mask: editor.blur_background(photo, mask=mask, **asked))
 
 
 @main.command()
@@ -97,9 +97,9 @@ def remove(color: str | None, **given: Any) -> None:
         check_color("color", color)  # before the first picture, as above
     query = taken(SubjectQuery, given)
     run = Run(**given)
-    jobs, editor = run.jobs(alpha=color is None), run.editor(query)
+    jobs, editors = run.jobs(alpha=color is None), run.editors(query)
     asked = asdict(query) | {"details": True}
-    run.do(jobs, lambda photo, mask: editor.remove_background(photo, color, mask=mask, **asked))
+    run.do(jobs, editors, lambda editor, photo, mask: editor.remove_background(photo, color, mask=mask, **asked))
 
 
 @main.command()
@@ -112,9 +112,9 @@ def mask(**given: Any) -> None:
     """
     query = taken(SubjectQuery, given)
     run = Run(**given, format="PNG")
-    jobs, editor = run.jobs(), run.editor(query)
+    jobs, editors = run.jobs(), run.editors(query)
     asked = asdict(query) | {"details": True}
-    run.do(jobs, lambda photo, _mask: editor.segment(photo, **asked))
+    run.do(jobs, editors, lambda editor, photo, _mask: editor.segment(photo, **asked))
 
 
 @main.command()
@@ -147,8 +147,60 @@ def edit(request: Path, dialect: str | None, **given: Any) -> None:
     run = Run(**given, jpeg_quality=edits.jpeg_quality(edit), lossless=edit.lossless, format=edit.format)
     edit = edits.check(edit, run.model, run.text_model)  # before the first picture, as above
     jobs = run.jobs()
-    editor = make_editor(run.device, edits.model_for(edit, run.model), run.text_model)
-    run.do(jobs, lambda photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True))
+    run.do(
+        jobs, run.made(edits.model_for(edit, run.model)),
+        lambda editor, photo, mask: editor.edit_photo(edits.prepare(photo, edit), edit, mask=mask, details=True),
+    )  # fmt: skip
+
+
+@main.command("ray")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option("--work", type=click.Choice(["blur", "remove", "mask"]), default="blur", show_default=True)
+@click.option("--color", help="Of remove: put this colour behind the subject; by default transparent.")
+@click.option("--overwrite", is_flag=True, help="Begin anew, whatever OUT holds.")
+@options.models
+@options.subject
+@options.encoded
+@options.options_of(BlurSpec)
+@options.cluster
+def on_ray(source: str, target: str, work: str, color: str | None, **given: Any) -> None:
+    """Edit all pictures of a folder or object storage on a Ray cluster.
+
+    Needs the extra ray. IN and OUT are folders, or URIs such as s3://bucket/prefix. OUT/_gpublur tells of each picture
+    what became of it, and the same command goes on after an interruption, and tries those that failed again. The exit
+    status is 1 where a picture failed, 3 where all went well, but IN holds files that are not read, and 130 where it
+    was interrupted.
+    """
+    try:
+        from .integrations import ray_job
+    except ImportError as error:
+        raise click.ClickException(f"Ray is missing ({error}): {install('ray')}") from error
+    spec, query = taken(BlurSpec, given).checked(), asdict(taken(SubjectQuery, given))
+    del query["details"]
+    if color is not None:
+        check_color("color", color)
+    asked = {"blur": asdict(spec) | query, "remove": query | {"color": color}, "mask": query}[work]
+    encoding = {name: given.pop(name) for name in ("jpeg_quality", "lossless", "effort")}
+    format, text_model = "PNG" if work == "mask" else given.pop("format"), given.pop("text_model")
+    model = chosen_model(given.pop("category"), SubjectQuery(**query), given.pop("model"), text_model)
+    plan = ray_job.Plan(source, target, work, asked, encoding, format, model, text_model)
+    with click.progressbar(length=0, file=sys.stderr) as bar:
+
+        def progress(so_far: Any) -> None:
+            bar.length = so_far.count
+            bar.update(len(so_far.lines) - bar.pos)
+
+        try:
+            done = ray_job.run(plan, **given, progress=progress)
+        except KeyboardInterrupt:
+            click.echo(f"\nInterrupted: {bar.pos} of {bar.length} pictures are done. The same goes on.", err=True)
+            click.get_current_context().exit(INTERRUPTED)
+    if done.passed_over:
+        said_passed_over(done.passed_over)
+    said_failed(done.failed, done.count)
+    if done.passed_over:
+        click.get_current_context().exit(PASSED_OVER)
 
 
 @main.command()

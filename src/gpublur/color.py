@@ -72,13 +72,13 @@ def decode_table(levels: int, linear: bool) -> Floats:
     return (decode(v) if linear else v).astype(np.float32)
 
 
-def decode(v: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the linear light of display values in [0, 1] (sRGB's EOTF, IEC 61966-2-1)."""
-    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+def decode(v: Any, xp: Any = np) -> Any:
+    """Return the linear light of display values in [0, 1] (sRGB's EOTF, IEC 61966-2-1), by NumPy or torch, ``xp``."""
+    return xp.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
 
 
-def encode(light: NDArray[Any]) -> NDArray[Any]:
+def encode(light: Any, xp: Any = np) -> Any:
     """Return display values of linear light in [0, 1], by `ENCODE`."""
-    root = np.sqrt(np.sqrt(light))
+    root = xp.sqrt(xp.sqrt(xp.clip(light, 1e-6, None)))  # below, where it is not taken, its slope would have no end
     curve = np.polynomial.polynomial.polyval(root, ENCODE)
-    return np.where(light > 0.0031308, np.minimum(curve, 1), 12.92 * light)
+    return xp.where(light > 0.0031308, xp.clip(curve, None, 1), 12.92 * light)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -135,3 +137,16 @@ class Engine:
             )
             for picture, mask in zip(batch.pictures, self.masks(given, batch), strict=True)
         ]  # fmt: skip
+
+
+_cached = lru_cache(maxsize=8)(Engine)
+
+
+def cached_engine(device: Any = "auto", model: Any = "general", text_model: Any = None) -> Engine:
+    """Return an engine, the same for the same arguments; one whose model cannot be a key is made anew."""
+    name = backends.device_name(device)
+    text_model = os.environ.get(segmentation.TEXT_MODEL) if text_model is None else text_model
+    try:
+        return _cached(name, model, text_model)
+    except TypeError:  # not hashable: a model that cannot be kept, or nothing that Engine takes
+        return Engine(name, model, text_model)

@@ -79,8 +79,8 @@ def plan(
         jobs = [_single(inputs, output, format, alpha)]
     else:
         found = (pair for path in inputs for pair in _pictures(path, output))
-        jobs = [Job(source, output / _renamed(relative, format, alpha)) for source, relative in found]
-    _refuse_collisions(jobs)
+        jobs = [Job(source, output / renamed(relative, format, alpha)) for source, relative in found]
+    refuse_collisions(jobs)
     check_destinations([job.destination for job in jobs], overwrite=overwrite or skip_existing)
     return jobs
 
@@ -88,7 +88,7 @@ def plan(
 def masks_for(inputs: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Return where the mask of each picture of the inputs is: in ``folder``, as ``gpublur mask`` writes them there."""
     found = (pair for path in inputs for pair in _pictures(path, folder))
-    return {source: folder / _renamed(relative, "PNG", False) for source, relative in found}
+    return {source: folder / renamed(relative, "PNG", False) for source, relative in found}
 
 
 def check_destinations(destinations: Iterable[Path], *, overwrite: bool) -> None:
@@ -177,7 +177,7 @@ def _is_picture(file: Path) -> bool:
     return file.suffix.lower() in image_io.SUFFIXES
 
 
-def _renamed(path: Path, format: str | None, alpha: bool) -> Path:
+def renamed(path: Path, format: str | None, alpha: bool) -> Path:
     """Return ``path`` with the suffix of the format that its result is written in."""
     own = image_io.SUFFIXES.get(path.suffix.lower())
     format = format or image_io.fitting(own, alpha=alpha)
@@ -187,7 +187,7 @@ def _renamed(path: Path, format: str | None, alpha: bool) -> Path:
     return path.with_name(stem + image_io.FORMATS[format].suffixes[0])
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
+def refuse_collisions(jobs: Sequence[Job]) -> None:
     """Raise `InvalidArgument` if two jobs write one file."""
     writers: dict[str, Path] = {}
     for source, destination, _ in jobs:

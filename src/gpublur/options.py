@@ -162,6 +162,7 @@ pictures = joined(
     click.option("--skip-existing", is_flag=True, help="Leave pictures out whose results are there: go on with a run."),
     models,
     device,
+    click.option("--devices", metavar="LIST", help="Several, such as 0,1 or cuda:0,cpu; or all: every GPU."),
     click.option("--workers", type=click.IntRange(1, 1024), help="Pictures at a time; by default one for each CPU."),
     click.option(
         "--report",
@@ -185,8 +186,7 @@ masks = joined(
         "--masks", type=FILE, help="A folder of ready masks, one for each input, as `gpublur mask` writes them."
     ),
 )
-written = joined(
-    masks,
+encoded = joined(
     click.option(
         "--format",
         type=click.Choice((*image_io.WRITTEN, "HEIF"), case_sensitive=False),
@@ -209,6 +209,17 @@ written = joined(
         type=click.IntRange(0, image_io.MAX_EFFORT),
         help="Of PNG, WebP and AVIF: 0 is fast, 9 makes small files.",
     ),
+)
+
+written = joined(masks, encoded)
+
+# Of `gpublur ray`.
+cluster = joined(
+    click.option("--actors", "actor_count", type=click.IntRange(1), help="One for each GPU, else CPU, by default."),
+    click.option("--num-cpus", type=click.FloatRange(1), help="CPUs of each actor."),
+    click.option("--num-gpus", type=click.FloatRange(0), help="GPUs of each actor, or a fraction of one: 0.5."),
+    click.option("--shard", type=click.IntRange(1), default=64, show_default=True, help="Pictures done at once."),
+    click.option("--address", help="Of the Ray cluster; by default the one that Ray finds, else this machine."),
 )
 
 # Of `gpublur serve`. None has a default: what is not given may stand in the environment.

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from . import batch, files, image_io, masks
+from . import batch, devices, files, image_io, masks
 from .batch import Done
 from .errors import InvalidArgument
 from .files import Job
@@ -34,6 +34,7 @@ class Run:
     device: str
     workers: int | None
     report: Path | None
+    devices: str | None = None
     category: str = "general"
     mask: Path | None = None
     masks: Path | None = None
@@ -59,24 +60,30 @@ class Run:
             files.check_destinations([self.report], overwrite=True)
         return jobs
 
-    def editor(self, query: SubjectQuery) -> Any:
-        """Return the editor for a category and words, which are checked."""
-        from . import edits, segmentation
+    def editors(self, query: SubjectQuery) -> dict[str, Any]:
+        """Return the editor of each device for a category and words, which are checked."""
+        return self.made(chosen_model(self.category, query, self.model, self.text_model))
 
-        model = edits.model_for(Edit(subject=Subject(self.category, query.prompt)), self.model)
-        for name in ("prompt", "negative_prompt"):  # before the first picture
-            negative = name == "negative_prompt"
-            words = getattr(query, name)
-            option = f"--{name.replace('_', '-')}"
-            segmentation.check_words(option, words, model, self.text_model, negative=negative)
-        return make_editor(self.device, model, self.text_model)
+    def made(self, model: str) -> dict[str, Any]:
+        """Return the editor of each device that was asked for."""
+        names = [self.device]
+        if self.devices is not None:
+            if self.device != "auto":
+                raise InvalidArgument("--device and --devices exclude each other")
+            listed = [int(one) if one.isdecimal() else one for one in self.devices.replace(" ", "").split(",")]
+            names = devices.chosen("all" if listed == ["all"] else listed)
+        return {name: make_editor(name, model, self.text_model) for name in names}
 
-    def do(self, jobs: Sequence[Job], work: Callable[[Photo, Any], tuple[Photo, MaskInfo | None]]) -> None:
+    def do(
+        self, jobs: Sequence[Job], editors: dict[str, Any],
+        work: Callable[[Any, Photo, Any], tuple[Photo, MaskInfo | None]],
+    ) -> None:  # fmt: skip
         """Do the jobs, with a progress bar where there are several, and say in the end what did not go as hoped.
 
         The exit status is 1 where a picture failed, else 3 where files of the folders were not read, and 130 where it
         was interrupted.
         """
+        on_one = devices.spread(lambda *args, device: work(editors[device], *args), list(editors))
         if self.mask is not None:
             given = {jobs[0].source: self.mask}
         else:
@@ -85,7 +92,7 @@ class Run:
 
         def one(job: Job, pages: list[Photo]) -> list[tuple[Photo, MaskInfo | None]]:
             mask = masks.opened(given[job.source]) if given else None
-            return [work(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
+            return [on_one(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
 
@@ -103,7 +110,7 @@ class Run:
                 click.echo(f"\nInterrupted: {over} of {len(jobs)} pictures are done.{GO_ON}", err=True)
                 click.get_current_context().exit(INTERRUPTED)
         if self.report is not None:
-            image_io.write_file(self.report, json.dumps([reported(one) for one in done], indent=1).encode())
+            image_io.write_file(self.report, json.dumps([batch.reported(one) for one in done], indent=1).encode())
         self.summarise(done)
 
     def summarise(self, done: Sequence[Done]) -> None:
@@ -117,35 +124,40 @@ class Run:
         if empty:
             click.echo(f"No subject was found in {_listed(empty, len(done))}", err=True)
         if passed := files.passed_over(self.inputs, self.output):
-            lines = "".join(f"\n  {path}" for path in passed)
-            click.echo(
-                f"{len(passed)} files were not read, for they are of no picture format known here:{lines}", err=True
-            )
-        failed = [f"{one.job.source}: {one.error}" for one in done if one.error is not None]
-        if failed:
-            lines = "".join(f"\n  {line}" for line in failed)
-            raise click.ClickException(f"{len(failed)} of {len(done)} pictures failed:{lines}")
+            said_passed_over(passed)
+        said_failed([f"{one.job.source}: {one.error}" for one in done if one.error is not None], len(done))
         if passed:
             click.get_current_context().exit(PASSED_OVER)
 
 
-def reported(done: Done) -> dict[str, Any]:
-    """Return what the report says of a picture."""
-    info, wrote = done.info, done.error is None
-    return {
-        "source": str(done.job.source),
-        "output": str(done.job.destination) if wrote else None,
-        "found": None if info is None else info.found,
-        "share": None if info is None else round(info.share, 4),
-        "uncertainty": None if info is None else round(info.uncertainty, 4),
-        "error": done.error,
-    }
+def said_passed_over(paths: Sequence[Any]) -> None:
+    """Name files that were not read."""
+    lines = "".join(f"\n  {path}" for path in paths)
+    click.echo(f"{len(paths)} files were not read, for they are of no picture format known here:{lines}", err=True)
+
+
+def said_failed(failed: Sequence[str], count: int) -> None:
+    """End with exit status 1, naming the pictures that failed of so many, where some did."""
+    if failed:
+        lines = "".join(f"\n  {line}" for line in failed)
+        raise click.ClickException(f"{len(failed)} of {count} pictures failed:{lines}")
 
 
 def _listed(paths: Sequence[Path], count: int) -> str:
     if count == 1:
         return str(paths[0])
     return f"{len(paths)} of {count} pictures:" + "".join(f"\n  {path}" for path in paths)
+
+
+def chosen_model(category: str, query: SubjectQuery, model: str, text_model: str | None) -> str:
+    """Return the model for a category and words, which are checked before the first picture."""
+    from . import edits, segmentation
+
+    model = edits.model_for(Edit(subject=Subject(category, query.prompt)), model)
+    for name in ("prompt", "negative_prompt"):
+        words, negative = getattr(query, name), name == "negative_prompt"
+        segmentation.check_words(f"--{name.replace('_', '-')}", words, model, text_model, negative=negative)
+    return model
 
 
 def make_editor(device: str, model: str, text_model: str | None) -> Any:
