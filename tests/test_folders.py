@@ -1,6 +1,7 @@
 """Names, pipes and folders on the command line: nothing written elsewhere than said, nothing passed over in silence."""
 
 import io
+import json
 import os
 import stat
 import threading
@@ -33,11 +34,24 @@ def below(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
+def test_a_report_to_standard_output_and_a_mask_from_standard_input(tmp_path: Path) -> None:
+    """Both were files of the name "-"."""
+    source, mask = make(tmp_path / "a.png"), io.BytesIO()
+    Image.new("L", Image.open(source).size, 255).save(mask, "PNG")
+    done = piped(mask.getvalue(), "blur", source, "-o", tmp_path / "b.png", "--mask", "-", "--report", "-")
+    assert [one["output"] for one in json.loads(done.stdout)] == [str(tmp_path / "b.png")]
+    assert below(tmp_path) == {"a.png", "b.png"}
+    assert FakeEditor.calls[-1][-1]["mask"].min() == 1
+    for words in (("-", "-o", tmp_path / "c.png", "--mask", "-"), (source, "-o", "-", "--report", "-")):
+        assert "standard input or output already" in piped(b"", "blur", *words).stderr
+
+
 @pytest.mark.parametrize("name", ["o.jxl", "o.jgp", "o.heic.bak", "o.gif"])
 def test_an_unknown_suffix_is_refused_with_the_list(tmp_path: Path, name: str) -> None:
     """It made a folder of that name."""
     result = run("blur", make(tmp_path / "a.jpg"), "-o", tmp_path / name)
     assert result.exit_code == 1
+    assert name in result.stderr
     assert ".jpg, .jpeg" in result.stderr or "'JPEG', 'PNG'" in result.stderr
     assert below(tmp_path) == {"a.jpg"}
     assert not (tmp_path / name).exists()

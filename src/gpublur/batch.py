@@ -20,7 +20,7 @@ from . import backends, image_io
 from . import devices as several
 from .checks import number, whole
 from .errors import DeviceUnavailable, InvalidArgument, ModelUnavailable
-from .files import STREAM, Job
+from .files import STREAM, Job, given
 from .image_io import Photo
 from .types import MaskInfo
 
@@ -260,7 +260,7 @@ def run(
     def one(job: Job) -> Done:
         if skip_existing and job.exists():
             return Done(job, skipped=True)
-        data, done = finished(job, sys.stdin.buffer.read() if job.source == STREAM else job.source, work, **encoding)
+        data, done = finished(job, given(job.source), work, **encoding)
         if job.destination == STREAM:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()

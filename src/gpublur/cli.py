@@ -28,7 +28,17 @@ from .types import BlurSpec, SubjectQuery
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
-PACKAGES = ("numpy", "numba", "onnxruntime", "pillow", "imagecodecs", "torch", "segmentation-models-pytorch")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "onnxruntime",
+    "pillow",
+    "pi-heif",
+    "pillow-heif",
+    "imagecodecs",
+    "torch",
+    "segmentation-models-pytorch",
+)
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
 _MISSING = "not installed"
 
@@ -345,8 +355,7 @@ def demo(output: Path, overwrite: bool, size: float | None) -> None:
 
     Two otters (CC0, see NOTICE).
     """
-    format = image_io.format_of(output)
-    image_io.written(format, alpha=False)
+    format = image_io.format_written(output, alpha=False)
     files.check_destinations([output], overwrite=overwrite)
     image_io.write_file(output, image_io.encode(_demo_photo(size), format))
 

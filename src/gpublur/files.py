@@ -85,6 +85,11 @@ def plan(
     return jobs
 
 
+def given(path: Path) -> Path | bytes:
+    """Return what is read for a path: the file itself, or what comes from standard input."""
+    return sys.stdin.buffer.read() if path == STREAM else path
+
+
 def masks_for(inputs: Sequence[Path], folder: Path) -> dict[Path, Path]:
     """Return where the mask of each picture of the inputs is: in ``folder``, as ``gpublur mask`` writes them there."""
     found = (pair for path in inputs for pair in _pictures(path, folder))
@@ -117,8 +122,7 @@ def _single(inputs: Sequence[Path], output: Path, format: str | None, alpha: boo
     """Return the job of one input file to one output file."""
     if len(inputs) != 1 or os.path.isdir(inputs[0]):
         raise InvalidArgument(f"{output}: names one picture, but the input is a folder or several files")
-    named = image_io.format_of(output)
-    image_io.written(named, alpha=alpha)
+    named = image_io.format_written(output, alpha=alpha)
     if format not in (None, named):
         raise InvalidArgument(f"{output}: names a {named} file, but {format} is to be written")
     [(source, _)] = _pictures(inputs[0], output)

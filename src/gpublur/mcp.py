@@ -146,7 +146,7 @@ class Tools:
     def _target(self, path: str, overwrite: bool, alpha: bool) -> Path:
         """Return where a result is to be written, checked before anything is done for it."""
         file = self._within("output_path", path)
-        image_io.written(image_io.format_of(file), alpha=alpha)
+        image_io.format_written(file, alpha=alpha)
         if file.exists() and not overwrite:
             raise InvalidArgument(f"output_path={path!r} exists already; overwrite=true replaces it")
         if not file.parent.is_dir():

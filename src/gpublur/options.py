@@ -167,7 +167,7 @@ pictures = joined(
     click.option(
         "--report",
         type=FILE,
-        help="Write JSON here: of each picture its source, output, share, uncertainty, error.",
+        help="Write JSON here (-: standard output): of each picture its source, output, share, uncertainty, error.",
     ),
 )
 subject = joined(
@@ -181,7 +181,11 @@ subject = joined(
     options_of(SubjectQuery, without=("details",)),
 )
 masks = joined(
-    click.option("--mask", type=FILE, help="A ready mask (white: subject) instead of the model, for a single input."),
+    click.option(
+        "--mask",
+        type=FILE,
+        help="A ready mask (white: subject) instead of the model, for a single input; - is standard input.",
+    ),
     click.option(
         "--masks", type=FILE, help="A folder of ready masks, one for each input, as `gpublur mask` writes them."
     ),

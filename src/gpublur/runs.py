@@ -56,7 +56,10 @@ class Run:
             raise InvalidArgument("--mask and --masks exclude each other")
         if self.mask is not None and len(jobs) != 1:
             raise InvalidArgument(f"--mask {self.mask}: goes with a single input, not with {len(jobs)}; see --masks")
-        if self.report is not None:
+        for name, path, other in (("mask", self.mask, jobs[0].source), ("report", self.report, jobs[0].destination)):
+            if path == other == files.STREAM:
+                raise InvalidArgument(f"--{name} -: the picture goes through standard input or output already")
+        if self.report not in (None, files.STREAM):
             files.check_destinations([self.report], overwrite=True)
         return jobs
 
@@ -91,7 +94,7 @@ class Run:
         over = 0
 
         def one(job: Job, pages: list[Photo]) -> list[tuple[Photo, MaskInfo | None]]:
-            mask = masks.opened(given[job.source]) if given else None
+            mask = masks.opened(files.given(given[job.source])) if given else None
             return [on_one(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
@@ -110,7 +113,11 @@ class Run:
                 click.echo(f"\nInterrupted: {over} of {len(jobs)} pictures are done.{GO_ON}", err=True)
                 click.get_current_context().exit(INTERRUPTED)
         if self.report is not None:
-            image_io.write_file(self.report, json.dumps([batch.reported(one) for one in done], indent=1).encode())
+            report = json.dumps([batch.reported(one) for one in done], indent=1)
+            if self.report == files.STREAM:
+                click.echo(report)
+            else:
+                image_io.write_file(self.report, report.encode())
         self.summarise(done)
 
     def summarise(self, done: Sequence[Done]) -> None:
@@ -133,7 +140,8 @@ class Run:
 def said_passed_over(paths: Sequence[Any]) -> None:
     """Name files that were not read."""
     lines = "".join(f"\n  {path}" for path in paths)
-    click.echo(f"{len(paths)} files were not read, for they are of no picture format known here:{lines}", err=True)
+    what = "1 file was" if len(paths) == 1 else f"{len(paths)} files were"
+    click.echo(f"{what} not read, for no suffix of a picture format known here is theirs:{lines}", err=True)
 
 
 def said_failed(failed: Sequence[str], count: int) -> None:

@@ -8,6 +8,7 @@ from .formats import (
     WRITTEN,
     fitting,
     format_of,
+    format_written,
     is_animation,
     writable,
     written,
@@ -22,6 +23,6 @@ ORIENTATION = 0x0112  # EXIF's tag
 
 __all__ = [
     "FORMATS", "JPEG_QUALITY", "MAX_EFFORT", "MAX_PIXELS", "ORIENTATION", "SUFFIXES", "WRITTEN", "Photo", "array_of",
-    "decode", "eight_bits", "encode", "fits", "fitting", "format_of", "head", "is_animation", "losses", "open", "save",
-    "tell", "to_srgb", "writable", "write_file", "written",
+    "decode", "eight_bits", "encode", "fits", "fitting", "format_of", "format_written", "head", "is_animation",
+    "losses", "open", "save", "tell", "to_srgb", "writable", "write_file", "written",
 ]  # fmt: skip

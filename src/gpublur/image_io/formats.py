@@ -64,6 +64,15 @@ def format_of(path: Path) -> str:
         raise InvalidArgument(f"{path}: the name's suffix is not one of {', '.join(SUFFIXES)}") from None
 
 
+def format_written(path: Path, *, alpha: bool) -> str:
+    """Return the format that the suffix of ``path`` names; raise `InvalidArgument` where it is not written."""
+    format = format_of(path)
+    try:
+        return written(format, alpha=alpha)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{path}: {error}") from None
+
+
 def is_animation(format: str | None) -> bool:
     """Return whether several pictures in a file of a format are frames or pages, all of one rank."""
     return format in FORMATS and FORMATS[format].frames
