@@ -177,7 +177,7 @@ def scale(name: str, result: Result) -> Iterator[str]:
             f"Of the actors one was killed after {killed['killed_after']} of {killed['pictures']} small pictures:",
         )
         yield f"{killed['files']} files, {killed['lines']} lines of the manifest for {killed['lines_once']} pictures,"
-        yield f"{killed['same_bytes']} with the bytes of `gpublur blur`."
+        yield f"{killed['same_bytes']} with the bytes that the library makes."
     eager, compiled = (1000 * result["compiled"][which] for which in ("eager", "compiled"))
     yield from ("", "A torch model with `GaussianBlur` between convolutions, 0.9 MP, in CPU time:")
     yield f"eager {eager:.0f} ms, compiled by Inductor {compiled:.0f} ms."
