@@ -1,4 +1,4 @@
-"""The command line: ``gpublur blur | remove | mask | edit | serve | models | doctor | warmup | demo | bench | mcp``."""
+"""The command line: ``gpublur blur | remove | mask | edit | ray | serve | models | doctor | warmup | demo | bench | mcp``."""
 
 from __future__ import annotations
 
@@ -29,16 +29,9 @@ from .types import BlurSpec, SubjectQuery
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
 PACKAGES = (
-    "numpy",
-    "numba",
-    "onnxruntime",
-    "pillow",
-    "pi-heif",
-    "pillow-heif",
-    "imagecodecs",
-    "torch",
+    "numpy", "numba", "onnxruntime", "pillow", "pi-heif", "pillow-heif", "imagecodecs", "torch",
     "segmentation-models-pytorch",
-)
+)  # fmt: skip
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
 _MISSING = "not installed"
 
