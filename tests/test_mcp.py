@@ -74,6 +74,15 @@ def test_files(name, tmp_path):
     assert not asked(name, given | {"overwrite": True}).is_error
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_with_frames(name, tmp_path):
+    """The finding is one for each, and the least is told; it was no answer at all."""
+    source = tmp_path / "moving.webp"
+    frames = [opened(PNG), Image.new("RGB", (WIDTH, HEIGHT), "red")]
+    frames[0].save(source, save_all=True, append_images=frames[1:], lossless=True)
+    assert asked(name, {"image_path": str(source)}).content[0].text.startswith(f"The result: {WIDTH} x {HEIGHT} pixels")
+
+
 def test_only_files_below_a_folder(tmp_path):
     inside, outside = tmp_path / "in", tmp_path / "out"
     inside.mkdir()

@@ -63,6 +63,16 @@ def test_the_radius_is_a_fraction_of_the_diagonal():
     np.testing.assert_allclose(kernel_of_spans(spans), reference.disk_kernel(5), atol=1e-7)
 
 
+def test_a_radius_in_pixels_is_that_many_whatever_the_size():
+    """25 pixels were 24.999999999999996 of some pictures, and took another road there."""
+    for height in range(355, 370):
+        assert optics.radius_px("25px", height, 640) == 25
+        assert optics.plan(BlurSpec("bokeh", "25px", 0.3), height, 640).down.factor == 2
+        assert (
+            optics.plan(BlurSpec("bokeh", "25px", 0.6), height, 640).down.factor == 1
+        )  # the rims of lamps would show it
+
+
 def test_cells_cover_the_frame_and_the_last_may_be_partial():
     for size, cells in ((100, 25), (101, 26), (103, 26), (1, 1)):
         axis = optics.spline_axis(4)

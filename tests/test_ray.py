@@ -298,6 +298,18 @@ def test_the_command_line(tmp_path, monkeypatch):
 
     assert run("--work", "remove").exit_code == 0
     assert image_io.decode(target / "a.png").alpha
+    assert run("--work", "mask", "--overwrite").exit_code == 0
+    assert image_io.decode(target / "a.png").pixels.ndim == 2
+    for words in (
+        ("--color", "white"),
+        ("--work", "mask", "--format", "webp"),
+        ("--work", "remove", "--radius", "0.02"),
+    ):
+        assert "goes with" in run(*words, "--overwrite").output
+    assert "transparency" in run("--work", "remove", "--format", "jpeg", "--overwrite").output
+    (target / "_gpublur" / "job.json").write_text("{")
+    assert "half of one" in run("--work", "mask").output
+    assert run("--work", "remove", "--overwrite").exit_code == 0
     (source / "b.txt").write_text("no picture")
     refused = run("--mode", "gaussian")
     assert refused.exit_code == 1

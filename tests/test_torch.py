@@ -308,3 +308,29 @@ def test_only_what_torch_is_given_loads_the_operators():
 
 def registered():
     return [getattr(OPS, name).default for name in operators.SCHEMAS]
+
+
+def test_a_composite_s_parts_are_checked():
+    picture = torch.zeros(1, 3, 4, 5)
+    for parts in (
+        (picture.int(), picture.int(), torch.ones(4, 5)),
+        (picture, picture, torch.ones(1, 1, 4, 5)),
+        (picture, torch.zeros(1, 4, 4, 5), torch.ones(4, 5)),
+        (picture, picture, torch.ones(5, 5)),
+    ):
+        with pytest.raises(gpublur.InvalidArgument, match="foreground"):
+            torch.ops.gpublur.composite(*parts)
+
+
+def test_a_gradient_that_there_is_not_is_told():
+    """It was lost without a word."""
+    x, mask = torch.rand(3, 20, 30, requires_grad=True), torch.zeros(20, 30)
+    for call in (
+        lambda: gpublur.blur_background(x, mask=mask.numpy()),
+        lambda: gpublur.remove_background(x, mask=mask),
+        lambda: gpublur.gaussian_blur([x, x], "1px"),
+    ):
+        with pytest.raises(gpublur.InvalidArgument, match="detached"):
+            call()
+        with torch.no_grad():
+            call()

@@ -1,4 +1,4 @@
-"""The command line: ``gpublur blur | remove | mask | edit | ray | serve | models | doctor | warmup | demo | bench | mcp``."""
+"""The command line: ``gpublur blur | remove | mask | edit | ray | serve | mcp | models | doctor | warmup | ...``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ from .types import BlurSpec, SubjectQuery
 
 # The rest is imported by the commands that need it: --help must not wait for torch, Numba or Pillow.
 
-PACKAGES = (
-    "numpy", "numba", "onnxruntime", "pillow", "pi-heif", "pillow-heif", "imagecodecs", "torch",
-    "segmentation-models-pytorch",
-)  # fmt: skip
+PACKAGES = ("numpy", "numba", "onnxruntime", "pillow", "pi-heif", "pillow-heif", "imagecodecs", "torch",
+            "segmentation-models-pytorch")  # fmt: skip
 CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
 _MISSING = "not installed"
 
@@ -185,7 +183,9 @@ def on_ray(source: str, target: str, work: str, color: str | None, **given: Any)
         check_color("color", color)
     asked = {"blur": asdict(spec) | query, "remove": query | {"color": color}, "mask": query}[work]
     encoding = {name: given.pop(name) for name in ("jpeg_quality", "lossless", "effort")}
-    format, text_model = "PNG" if work == "mask" else given.pop("format"), given.pop("text_model")
+    format, text_model = given.pop("format"), given.pop("text_model")
+    belongs = {"format": ("blur", "remove"), "color": ("remove",)} | dict.fromkeys(asdict(spec), ("blur",))
+    options.refuse_others(belongs, work)
     model = chosen_model(given.pop("category"), SubjectQuery(**query), given.pop("model"), text_model)
     plan = ray_job.Plan(source, target, work, asked, encoding, format, model, text_model)
     with click.progressbar(length=0, file=sys.stderr) as bar:

@@ -117,7 +117,8 @@ class Tools:
                     image_io.write_file(target, data, replace=overwrite)
         except GpuBlurError as error:
             raise ToolError(str(error).removeprefix("picture: ")) from error
-        return answer(done, found, format, data, target)
+        least = min(found, key=lambda one: one.share) if isinstance(found, list) else found  # of a picture with frames
+        return answer(done, least, format, data, target)
 
     def _source(self, path: str | None, text: str | None) -> bytes:
         """Return the bytes of a picture, from where a call says that it is."""

@@ -217,6 +217,7 @@ def composite(
     foreground: torch.Tensor, background: torch.Tensor, alpha: torch.Tensor, *, linear_light: bool = True
 ) -> torch.Tensor:
     """Return display(alpha F + (1 - alpha) B), in torch's own operators: they fuse, and have gradients by all three."""
+    check_parts(foreground, background, alpha)
     front, back, share = unit(foreground), unit(background), unit(alpha).unsqueeze(-3)
     if linear_light:
         light = share * color.decode(front, torch) + (1 - share) * color.decode(back, torch)
@@ -226,6 +227,18 @@ def composite(
     if foreground.is_floating_point():
         return shown.to(foreground.dtype)
     return (shown * max_value(dtype_name(foreground))).round().to(foreground.dtype)
+
+
+def check_parts(foreground: torch.Tensor, background: torch.Tensor, alpha: torch.Tensor) -> None:
+    """Raise `InvalidArgument` unless they are pictures (..., C, H, W) of one shape, and a matte (..., H, W)."""
+    signed = (torch.int8, torch.int16, torch.int32, torch.int64)
+    for name, values in (("foreground", foreground), ("background", background), ("alpha", alpha)):
+        if values.dtype in signed or values.is_complex():
+            raise InvalidArgument(f"{name} is of {values.dtype}, not of unsigned integers or floats")
+    front, back, matte = (tuple(values.shape) for values in (foreground, background, alpha))
+    if front != back or matte[-2:] != front[-2:] or len(matte) >= len(front):
+        said = f"foreground, background and alpha are {front}, {back}, {matte}"
+        raise InvalidArgument(f"{said}, not (..., C, H, W) twice and (..., H, W)")
 
 
 def unit(values: torch.Tensor) -> torch.Tensor:
@@ -289,5 +302,8 @@ def size_of(spec: BlurSpec) -> tuple[float, bool]:
     reason="this call of gpublur is no operator: its result's shape, or its model, is not known ahead"
 )
 def outside(call: InGraph, method: str, *args: Any) -> Any:
-    """Do a call outside of the graph."""
+    """Do a call outside of the graph; there it has no gradient, which is said where one is wanted."""
+    flat = [one for each in args for one in (each if isinstance(each, (list, tuple)) else [each])]
+    if torch.is_grad_enabled() and any(isinstance(one, torch.Tensor) and one.requires_grad for one in flat):
+        raise InvalidArgument("image, or mask, wants a gradient, which this call has not: give it detached")
     return getattr(cached_engine(call.device, call.model, call.text_model), method)(*args)

@@ -23,6 +23,7 @@ Ints = NDArray[np.int32]
 GAUSSIAN_RATIO = {"high": 4.0, "fast": 2.0}  # least sigma / factor
 DISK_RATIO = {"high": 16.6, "fast": 12.0}  # least R / factor
 ROWS_RATIO = {"high": 12.5, "fast": 9.0}  # where only rows are joined, two at a time: half of the error, 3 dB
+ROWS_HIGHLIGHTS = 0.5  # to which they are: the rims of brighter lamps would show it
 MAX_FACTOR = 16  # coarser grids save nothing any more
 SUPPORT = 5.0  # of the gaussian, in sigma: 6e-7 of its weight lies outside; 4 costs 0.3 LSB beside boosted highlights
 BORDER = 2  # low-res cells that the upsampling reads beyond the frame
@@ -130,7 +131,8 @@ def fraction(radius: float | str, height: int, width: int) -> float:
 
 def radius_px(radius: float | str, height: int, width: int) -> float:
     """Return (1): ``radius``, as `fraction` takes it, in pixels."""
-    return fraction(radius, height, width) * math.hypot(width, height)
+    part = fraction(radius, height, width)
+    return float(radius.removesuffix("px")) if isinstance(radius, str) else part * math.hypot(width, height)
 
 
 @lru_cache(maxsize=256)
@@ -145,7 +147,8 @@ def plan(spec: BlurSpec, height: int, width: int) -> Plan:
         own = 0.0 if factor == 1 else variance(tent(factor)[0]) + factor**2 / 3
         return Plan(height, width, axis, axis, gaussian(math.sqrt(r * r - own) / factor))
     across = best_axis(factor)
-    joined = factor == 1 and r / 2 >= ROWS_RATIO.get(spec.quality, math.inf)
+    plain = (spec.highlights or 0.0) <= ROWS_HIGHLIGHTS
+    joined = factor == 1 and plain and r / 2 >= ROWS_RATIO.get(spec.quality, math.inf)
     down = best_axis(2) if joined else across
     frame = down.cells(height) + 2 * BORDER, across.cells(width) + 2 * BORDER
     return Plan(height, width, down, across, disk(r, frame, (down.factor, across.factor)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from . import image_io
 from .backends import device_name
@@ -73,6 +74,14 @@ def options_of(kind: type, without: tuple[str, ...] = ()) -> Decorator:
             if field.name not in without
         )
     )
+
+
+def refuse_others(belongs: dict[str, tuple[str, ...]], work: str) -> None:
+    """Refuse options that were given, but are of other works than this one."""
+    for name, works in belongs.items():
+        given = click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if given and work not in works:
+            raise InvalidArgument(f"--{name.replace('_', '-')} goes with {' or '.join(works)}, not with {work}")
 
 
 def taken(kind: type[Value], options: dict[str, Any]) -> Value:

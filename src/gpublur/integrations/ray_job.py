@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,7 @@ from . import ray as actors
 CALLS = {"blur": "blur_background", "remove": "remove_background", "mask": "segment"}
 MANIFEST = "_gpublur"
 FLAT = ("s3", "gcs", "abfs")  # file systems that need no folders
+PART = re.compile(r"\d+-\d+\.jsonl")  # a file of the manifest's
 READERS = 16  # of the manifest's files at a time
 
 
@@ -110,7 +112,8 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """Return what decides a result: two runs of a job must agree in it."""
-        own = {name: getattr(self, name) for name in ("source", "work", "format", "model", "text_model")}
+        own = {name: getattr(self, name) for name in ("work", "format", "model", "text_model")}
+        own["source"] = Folder.at(self.source).path
         settings: dict[str, Any] = json.loads(json.dumps(own | self.options | self.encoding))
         return settings
 
@@ -204,6 +207,8 @@ def run(
     begin(plan, target, overwrite)
     so_far = Progress(len(jobs), {} if overwrite else manifest(target), passed_over)
     progress(so_far)
+    here = {str(job.source) for job in jobs}
+    so_far.lines = {name: line for name, line in so_far.lines.items() if name in here}
     left = [job for job in jobs if so_far.lines.get(str(job.source), {"error": "new"})["error"] is not None]
     if left:
         number = 1 + max((int(name.partition("-")[0]) for name in parts(target)), default=0)
@@ -216,12 +221,17 @@ def run(
 
 def planned(plan: Plan, source: Folder, target: Folder) -> tuple[list[Job], list[str]]:
     """Return the jobs of a folder, by names from there, and the files that are no pictures."""
+    if plan.format is not None:
+        image_io.written(plan.format, alpha=plan.alpha)
+    if source.path == target.path:
+        raise InvalidArgument(f"{plan.target}: is IN too: pictures that are written there would be read again")
     ours = target.path.removeprefix(f"{source.path}/") + "/"  # OUT may be in IN: a second run must not read the first's
     names = [name for name in source.files() if not name.startswith(ours)]
     pictures = [name for name in names if PurePosixPath(name).suffix.lower() in image_io.SUFFIXES]
     if not pictures:
         raise ImageFileError(f"{plan.source}: holds no picture ({', '.join(image_io.SUFFIXES)})")
-    jobs = [Job(Path(name), files.renamed(Path(name), plan.format, plan.alpha)) for name in pictures]
+    format = "PNG" if plan.work == "mask" else plan.format
+    jobs = [Job(Path(name), files.renamed(Path(name), format, plan.alpha)) for name in pictures]
     files.refuse_collisions(jobs)
     others = set(names) - set(pictures)
     return jobs, sorted(name for name in others if PurePosixPath(name).name not in files.NOBODYS)
@@ -235,7 +245,7 @@ def begin(plan: Plan, target: Folder, overwrite: bool) -> None:
         for name in parts(target):
             target.fs.delete_file(f"{target.path}/{MANIFEST}/{name}")
     elif MANIFEST in there:
-        begun, asked = json.loads(target.read(known)), plan.settings()
+        [begun], asked = parsed(target, known), plan.settings()
         differing = sorted(name for name in asked if asked[name] != begun.get(name))
         if differing:
             said = "; ".join(f"{name} was {begun.get(name)!r} and is {asked[name]!r}" for name in differing)
@@ -253,18 +263,29 @@ def listed(target: Folder, below: str) -> list[Any]:
 def parts(target: Folder) -> list[str]:
     """Return the names of the manifest's files, in the order in which they were written."""
     names = (PurePosixPath(info.path).name for info in listed(target, MANIFEST))
-    return sorted(name for name in names if name.endswith(".jsonl"))
+    return sorted(name for name in names if PART.fullmatch(name))
 
 
 def manifest(target: Folder) -> dict[str, dict[str, Any]]:
     """Return the last line of each picture that is over."""
-    read = batch.overlap(parts(target), lambda name: target.read(f"{MANIFEST}/{name}"), workers=READERS)
+    read = batch.overlap(parts(target), lambda name: parsed(target, f"{MANIFEST}/{name}"), workers=READERS)
     lines: dict[str, dict[str, Any]] = {}
-    for _, data, error in read:
+    for _, found, error in read:
         if error is not None:
             raise error
-        lines.update(by_source(data.decode().splitlines()))
+        lines |= {one["source"]: one for one in found}
     return lines
+
+
+def parsed(target: Folder, name: str) -> list[dict[str, Any]]:
+    """Return what a file of the manifest holds: an object, or one on each line."""
+    text = target.read(name).decode(errors="replace")
+    try:
+        return [json.loads(one) for one in (text.splitlines() if name.endswith(".jsonl") else [text])]
+    except ValueError:
+        raise InvalidArgument(
+            f"{target.path}/{name}: is no manifest, or half of one; --overwrite begins anew"
+        ) from None
 
 
 def by_source(lines: Sequence[str]) -> dict[str, dict[str, Any]]:
