@@ -110,6 +110,15 @@ def test_wrong_arguments():
         BatchEditor()({"photo": np.zeros((1, 4, 5, 3), np.uint8)})
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"radius": 12}, {"mode": "foo"}, {"quality": "best"}, {"radiu": 0.02}, {"error": "image"}, {"error": "mask"}],
+)
+def test_what_would_go_wrong_with_every_row_is_told_at_once(options):
+    with pytest.raises(InvalidArgument, match=next(iter(options))):
+        BatchEditor("blur_background", **options)
+
+
 @pytest.mark.parametrize(("gpus", "device"), [([], "cpu"), (["3"], "cuda")])
 def test_an_actor_works_on_what_ray_lent_it(monkeypatch, gpus, device):
     class Context:

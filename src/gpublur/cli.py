@@ -210,7 +210,7 @@ def on_ray(source: str, target: str, work: str, color: str | None, **given: Any)
 @options.served
 @click.pass_context
 def serve(ctx: click.Context, **given: Any) -> None:
-    """Serve PhotoRoom and Claid requests over HTTP.
+    """Serve the requests of PhotoRoom, Claid and remove.bg over HTTP.
 
     Needs the extra server. A page to try it in a browser is at /, OpenAPI's at /docs, Prometheus' numbers at /metrics.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ import ray
 from .. import backends, batch, image_io
 from ..errors import InvalidArgument
 from ..image_io import Photo
-from ..types import MaskInfo
+from ..types import BlurSpec, MaskInfo
 
 CALLS = ("blur_background", "remove_background", "segment", "gaussian_blur", "bokeh_blur")
 FINDERS = CALLS[:3]  # which look for a subject
 SEARCH = ("prompt", "negative_prompt", "on_no_subject", "refine")  # options of that alone
+TOLD = ("mask", "share", "uncertainty", "found")  # columns that are asked for
 COLUMNS = ("bytes", "image")  # as `ray.data.read_binary_files` and `read_images` name them
 THREADS_PER_CPU = 2  # some wait for a GPU, or a disk
 
@@ -87,6 +89,19 @@ class BatchEditor:
         self.encoding = {"jpeg_quality": jpeg_quality, "lossless": lossless, "effort": effort}
         self.threads = lent_cpus() * THREADS_PER_CPU
         self.editor = editor(device, model, text_model)
+        self.check(error)
+
+    def check(self, error: str) -> None:
+        """Raise `InvalidArgument` for what would go wrong with every row."""
+        try:
+            inspect.signature(getattr(self.editor, self.call)).bind(None, **self.options)
+        except TypeError as wrong:
+            raise InvalidArgument(f"{self.call} is not called so: {wrong}") from None
+        if error in (self.column, *COLUMNS, *TOLD):
+            raise InvalidArgument(f"error={error!r} is the name of another column")
+        mode = {"gaussian_blur": "gaussian", "bokeh_blur": "bokeh"}.get(self.call)
+        given = {name: value for name, value in self.options.items() if name in BlurSpec.__dataclass_fields__}
+        BlurSpec(**({"mode": mode} if mode else {}) | given).checked()
 
     def __call__(self, rows: dict[str, Column]) -> dict[str, Column]:
         """Return the rows with their pictures edited; columns that are not ours stay as they are."""
