@@ -54,6 +54,7 @@ def editor():
     return Editor("cpu", find_ellipse)
 
 
+@pytest.mark.usefixtures("torch")  # for models in Python
 def test_a_line_stands_behind_the_subject_and_before_the_background(editor):
     photo = np.full((48, 64, 3), 200, np.uint8)
     plain = editor.apply(photo, Edit(remove=True, color="blue"))
@@ -68,6 +69,7 @@ def test_a_line_stands_behind_the_subject_and_before_the_background(editor):
     assert ((clear[..., :3] == (255, 0, 0)).all(-1) & (clear[..., 3] == 255)).any()
 
 
+@pytest.mark.usefixtures("torch")  # for models in Python
 def test_a_line_without_a_removal_leaves_the_rest(editor):
     photo = np.full((48, 64, 3), 200, np.uint8)
     lined = editor.apply(photo, Edit(outline=Outline("red", 0.05)))
@@ -78,6 +80,7 @@ def test_a_line_without_a_removal_leaves_the_rest(editor):
     np.testing.assert_allclose(lined[24, 32].astype(int), photo[24, 32], atol=1)
 
 
+@pytest.mark.usefixtures("torch")  # for models in Python
 def test_a_clip_keeps_the_line(editor):
     photo = np.full((48, 64, 3), 200, np.uint8)
     bare = editor.apply(photo, Edit(remove=True, clip=True))
