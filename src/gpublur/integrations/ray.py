@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import ray
 
+import gpublur
+
 from .. import backends, batch, image_io
 from ..errors import InvalidArgument
 from ..image_io import Photo
@@ -94,7 +96,7 @@ class BatchEditor:
     def check(self, error: str) -> None:
         """Raise `InvalidArgument` for what would go wrong with every row."""
         try:
-            inspect.signature(getattr(self.editor, self.call)).bind(None, **self.options)
+            inspect.signature(getattr(gpublur, self.call)).bind(None, **self.options)
         except TypeError as wrong:
             raise InvalidArgument(f"{self.call} is not called so: {wrong}") from None
         if error in (self.column, *COLUMNS, *TOLD):
