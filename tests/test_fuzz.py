@@ -327,4 +327,9 @@ def test_openapi_is_true(described, path, method, mode):
     def call(case):
         case.call_and_validate(checks=CHECKS, timeout=PATIENCE)
 
-    call()
+    try:
+        call()
+    except ValueError as error:
+        if "Unsupported type: 'Binary'" not in str(error):
+            raise
+        pytest.skip(f"schemathesis cannot make what it has begun to, now and then: {error}")
