@@ -31,6 +31,7 @@ from gpublur.files import Job
 from gpublur.image_io import Photo
 
 from . import scene
+from .throughput import give
 
 TICK = os.sysconf("SC_CLK_TCK")
 CPUS = len(os.sched_getaffinity(0))
@@ -242,11 +243,7 @@ def main() -> None:
                 result[part].append(apart(part, root / "photos", root / f"{part}-{i}"))
         result["compiled"] = apart("compiled", root, root)
         result["killed"] = apart("killed", root / "small", root / "killed")
-    text = json.dumps(result, indent=1)
-    if args.out:
-        args.out.write_text(text)
-    else:
-        print(text)
+    give(result, args.out)
 
 
 if __name__ == "__main__":

@@ -136,9 +136,14 @@ def main() -> None:
         "versions": bench.versions(), "megapixels": args.megapixels, "photos": args.photos, "runs": runs,
         "memory": soak(args.soak) if args.soak else None,
     }  # fmt: skip
+    give(result, args.out)
+
+
+def give(result: dict[str, Any], out: Path | None) -> None:
+    """Write a result to a file, or print it."""
     text = json.dumps(result, indent=1)
-    if args.out:
-        args.out.write_text(text)
+    if out:
+        out.write_text(text)
     else:
         print(text)
 

@@ -100,6 +100,11 @@ def torch():
     return pytest.importorskip("torch")
 
 
+@pytest.fixture(scope="session")
+def cupy():
+    return pytest.importorskip("cupy")
+
+
 @pytest.fixture(scope="module")
 def one_thread(torch):
     """Threads that wait for each other on a busy machine make small models slow."""

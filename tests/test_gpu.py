@@ -32,16 +32,6 @@ def editor():
     return editor
 
 
-@pytest.fixture(scope="module")
-def torch():
-    return pytest.importorskip("torch")
-
-
-@pytest.fixture(scope="module")
-def cupy():
-    return pytest.importorskip("cupy")
-
-
 def tensor(torch, array=PHOTO):
     return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))).cuda()
 

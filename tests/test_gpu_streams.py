@@ -24,11 +24,6 @@ def editor():
 
 
 @pytest.fixture(scope="module")
-def cupy():
-    return pytest.importorskip("cupy")
-
-
-@pytest.fixture(scope="module")
 def two(torch):
     if torch.cuda.device_count() < 2:
         pytest.skip("there is one GPU")

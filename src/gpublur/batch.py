@@ -19,7 +19,7 @@ import numpy as np
 from . import backends, image_io
 from . import devices as several
 from .checks import number, whole
-from .errors import DeviceUnavailable, InvalidArgument, ModelUnavailable
+from .errors import DeviceUnavailable, InvalidArgument, ModelUnavailable, said
 from .files import STREAM, Job, given
 from .image_io import Photo
 from .types import MaskInfo
@@ -285,16 +285,12 @@ def finished(
     result = photo.with_frames(pages)
     format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
     data = image_io.encode(result, format, **encoding)
-    return data, Done(job, _least(infos), None, (*photo.notes, *image_io.losses(result, format)))
+    return data, Done(job, least(infos), None, (*photo.notes, *image_io.losses(result, format)))
 
 
-def _least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
+def least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
     """Return what was found in the frame with the smallest subject."""
     return min((info for info in infos if info is not None), key=lambda info: info.share, default=None)
-
-
-def said(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def reported(done: Done) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 from . import backends
-from .errors import DeviceUnavailable, InvalidArgument
+from .errors import DeviceUnavailable, InvalidArgument, said
 
 log = logging.getLogger("gpublur")
 
@@ -115,7 +115,7 @@ class Spread:
     def _take_out(self, device: str, error: Exception) -> None:
         with self._lock:
             if self.busy.pop(device, None) is not None:
-                self.failed[device] = str(error) or type(error).__name__
+                self.failed[device] = said(error)
                 log.warning("%s works no more, its pictures go to others: %s", device, self.failed[device])
 
 

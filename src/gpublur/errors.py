@@ -59,3 +59,8 @@ class PromptUnsupported(ModelUnavailable):
     def __init__(self, message: str, argument: str = "", why: str = WHY) -> None:
         super().__init__(message)
         self.argument, self.why = argument, why
+
+
+def said(error: BaseException) -> str:
+    """Return an error's words, or where it has none its name."""
+    return str(error) or type(error).__name__

@@ -17,7 +17,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ImageContent, TextContent, ToolAnnotations
 from pydantic import Field
 
-from . import __version__, image_io
+from . import __version__, batch, image_io
 from .api import Editor
 from .errors import GpuBlurError, InvalidArgument
 from .image_io import Photo
@@ -117,7 +117,7 @@ class Tools:
                     image_io.write_file(target, data, replace=overwrite)
         except GpuBlurError as error:
             raise ToolError(str(error).removeprefix("picture: ")) from error
-        least = min(found, key=lambda one: one.share) if isinstance(found, list) else found  # of a picture with frames
+        least: Any = batch.least(found) if isinstance(found, list) else found  # of a picture with frames
         return answer(done, least, format, data, target)
 
     def _source(self, path: str | None, text: str | None) -> bytes:

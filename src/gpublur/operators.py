@@ -16,10 +16,10 @@ from .color import dtype_name, max_value
 from .engine import cached_engine
 from .errors import InvalidArgument
 from .optics import BORDER
-from .types import BlurSpec, SubjectQuery
+from .types import DEFAULT_RADIUS, DEFAULT_THRESHOLD, BlurSpec, SubjectQuery
 
-RADIUS = "float radius=0.01, bool pixels=False"
-GLOW = "float? highlights=None, float[] highlight_threshold=[0.6, 0.95]"
+RADIUS = f"float radius={DEFAULT_RADIUS}, bool pixels=False"
+GLOW = f"float? highlights=None, float[] highlight_threshold={list(DEFAULT_THRESHOLD)}"
 HOW = 'str quality="high", bool linear_light={}, bool dither=True, str? layout=None, str device="auto"'
 ASKED = 'str? prompt=None, str? negative_prompt=None, str on_no_subject="blur_all", bool? refine=None'
 SCHEMAS = {
@@ -42,8 +42,9 @@ def operator(name: str) -> Any:
 
 
 def spec_of(
-    mode: Any, radius: float, pixels: bool, *, highlights: float | None = None, highlight_threshold: Any = (0.6, 0.95),
-    quality: Any = "high", linear_light: bool = True, dither: bool = True, **_: Any,
+    mode: Any, radius: float, pixels: bool, *, highlights: float | None = None,
+    highlight_threshold: Any = DEFAULT_THRESHOLD, quality: Any = "high", linear_light: bool = True, dither: bool = True,
+    **_: Any,
 ) -> BlurSpec:  # fmt: skip
     """Return the checked blur that an operator's arguments ask for; it needs no others."""
     size = f"{radius}px" if pixels else radius
@@ -60,7 +61,7 @@ def empty_like(image: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
 
 @operator("blur_background")
 def blur_background(
-    image: torch.Tensor, mask: torch.Tensor | None = None, mode: str = "bokeh", radius: float = 0.01,
+    image: torch.Tensor, mask: torch.Tensor | None = None, mode: str = "bokeh", radius: float = DEFAULT_RADIUS,
     pixels: bool = False, *, prompt: str | None = None, negative_prompt: str | None = None,
     on_no_subject: Any = "blur_all", refine: bool | None = None, layout: str | None = None, device: str = "auto",
     model: str = "general", text_model: str | None = None, **how: Any,
@@ -73,7 +74,9 @@ def blur_background(
 
 
 @blur_background.register_fake
-def _(image: Any, mask: Any = None, mode: Any = "bokeh", radius: Any = 0.01, pixels: Any = False, **how: Any) -> Any:
+def _(
+    image: Any, mask: Any = None, mode: Any = "bokeh", radius: Any = DEFAULT_RADIUS, pixels: Any = False, **how: Any
+) -> Any:
     spec_of(mode, radius, pixels, **how)
     return empty_like(image)
 
@@ -93,13 +96,13 @@ blur_background.register_autograd(no_gradient)
 
 @operator("gaussian_blur")
 def gaussian_blur(
-    image: torch.Tensor, radius: float = 0.01, pixels: bool = False, *, linear_light: bool = False, **how: Any
+    image: torch.Tensor, radius: float = DEFAULT_RADIUS, pixels: bool = False, *, linear_light: bool = False, **how: Any
 ) -> torch.Tensor:
     return filtered(image, "gaussian", radius, pixels, linear_light=linear_light, **how)
 
 
 @operator("bokeh_blur")
-def bokeh_blur(image: torch.Tensor, radius: float = 0.01, pixels: bool = False, **how: Any) -> torch.Tensor:
+def bokeh_blur(image: torch.Tensor, radius: float = DEFAULT_RADIUS, pixels: bool = False, **how: Any) -> torch.Tensor:
     return filtered(image, "bokeh", radius, pixels, **how)
 
 

@@ -329,14 +329,12 @@ def placed(
     ResultTooLarge
         The result has more than ``max_pixels``.
     """
-    region = (slice(0, size[0]), slice(0, size[1]))
+    region = slice(0, size[0]), slice(0, size[1])
     if edit.clip and subject is not None:
         region = subject if edit.outline is None else contours.grown(subject, edit.outline, size)
     rows, columns = region
-    kept, corner = (
-        (int(rows.stop - rows.start), int(columns.stop - columns.start)),
-        (int(rows.start), int(columns.start)),
-    )
+    kept = int(rows.stop - rows.start), int(columns.stop - columns.start)
+    corner = int(rows.start), int(columns.start)
     frame = geometry.frame(kept, size, edit.resize, corner, subject) if edit.resize else Frame.whole(kept)
     for height, width in (frame.drawn, frame.canvas):
         if height * width > max_pixels:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..color import with_channels
-from ..errors import ImageFileError, InvalidArgument, PictureTooLarge
+from ..errors import ImageFileError, InvalidArgument, PictureTooLarge, said
 from . import exif, isobmff, jpeg, png, tiff
 from .formats import FORMATS, is_animation
 from .photo import MAX_PIXELS, Photo
@@ -117,7 +117,7 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     except ImageFileError as error:
         raise type(error)(f"{name}: {error}") from None
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
-        raise ImageFileError(f"{name}: cannot be decoded: {str(error) or type(error).__name__}") from error
+        raise ImageFileError(f"{name}: cannot be decoded: {said(error)}") from error
 
 
 def _photo(data: bytes, max_pixels: int) -> Photo:

@@ -14,7 +14,7 @@ import ray
 import gpublur
 
 from .. import backends, batch, image_io
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, said
 from ..image_io import Photo
 from ..types import BlurSpec, MaskInfo
 
@@ -112,7 +112,7 @@ class BatchEditor:
             raise InvalidArgument(f"column={self.column!r}: the batch has {', '.join(map(repr, rows))}")
         done = list(batch.overlap(rows[name], self.edited, workers=self.threads))
         results = [outcome.value or failed(outcome.source) for outcome in done]
-        told = {self.error: column([batch.said(one.error) if one.error else "" for one in done])}
+        told = {self.error: column([said(one.error) if one.error else "" for one in done])}
         if self.mask:
             told["mask"] = column([mask for _, mask, _ in results])
         if self.info:
@@ -134,8 +134,7 @@ class BatchEditor:
         mask = None if told[0][0] is None else grey(told[0][0])
         if file and mask is not None:
             mask = image_io.encode(Photo(mask))
-        infos = [info for _, info in told if info is not None]
-        return result, mask, min(infos, key=lambda info: info.share, default=None)
+        return result, mask, batch.least([info for _, info in told])
 
     def done(self, pixels: Any) -> tuple[Any, Any, MaskInfo | None]:
         """Return what the call makes of pixels, their matte where one was made, and what was found."""

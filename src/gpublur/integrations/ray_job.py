@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ import ray
 
 from .. import batch, files, image_io
 from ..batch import Done
-from ..errors import GpuBlurError, ImageFileError, InvalidArgument
+from ..errors import GpuBlurError, ImageFileError, InvalidArgument, said
 from ..files import Job
 from ..image_io import Photo
 from ..types import MaskInfo
@@ -131,7 +131,7 @@ class FileEditor:
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         jobs = [Job(Path(source), Path(output)) for source, output in zip(rows["source"], rows["output"], strict=True)]
         done = batch.overlap(jobs, self.one, workers=self.threads)
-        ended = [Done(job, error=batch.said(error)) if error else value for job, value, error in done]
+        ended = [Done(job, error=said(error)) if error else value for job, value, error in done]
         return {"line": np.array([line(one) for one in ended], object)}
 
     def one(self, job: Job) -> Done:
@@ -214,7 +214,7 @@ def run(
         number = 1 + max((int(name.partition("-")[0]) for name in parts(target)), default=0)
         for index, lines in enumerate(shards(plan, left, actor_count, num_cpus, num_gpus, shard, address)):
             target.write(f"{MANIFEST}/{number:04d}-{index:06d}.jsonl", "".join(f"{one}\n" for one in lines).encode())
-            so_far.lines.update(by_source(lines))
+            so_far.lines.update(by_source(map(json.loads, lines)))
             progress(so_far)
     return so_far
 
@@ -273,7 +273,7 @@ def manifest(target: Folder) -> dict[str, dict[str, Any]]:
     for _, found, error in read:
         if error is not None:
             raise error
-        lines |= {one["source"]: one for one in found}
+        lines |= by_source(found)
     return lines
 
 
@@ -288,8 +288,8 @@ def parsed(target: Folder, name: str) -> list[dict[str, Any]]:
         ) from None
 
 
-def by_source(lines: Sequence[str]) -> dict[str, dict[str, Any]]:
-    return {one["source"]: one for one in map(json.loads, lines)}
+def by_source(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {one["source"]: one for one in lines}
 
 
 def shards(

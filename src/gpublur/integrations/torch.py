@@ -20,7 +20,17 @@ from ..types import DEFAULT_RADIUS, DEFAULT_THRESHOLD, BlurSpec, Mode, Quality
 composite = torch.ops.gpublur.composite
 
 
-class BlurBackground(nn.Module):
+class WithOptions(nn.Module):
+    """A module whose printed form shows the options of its call."""
+
+    options: dict[str, Any]
+
+    def extra_repr(self) -> str:
+        """Return the options, as they stand in a printed model."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+
+
+class BlurBackground(WithOptions):
     """`gpublur.blur_background` as a module.
 
     Parameters
@@ -45,12 +55,8 @@ class BlurBackground(nn.Module):
         """Return pictures (C, H, W) or (N, C, H, W) with what the mask, or else the model, finds kept sharp."""
         return gpublur.blur_background(image, mask=mask, **self.options)
 
-    def extra_repr(self) -> str:
-        """Return the options, which stand in a printed model."""
-        return shown(self.options)
 
-
-class GaussianBlur(nn.Module):
+class GaussianBlur(WithOptions):
     """`gpublur.gaussian_blur` as a module, with a gradient.
 
     Examples
@@ -75,12 +81,8 @@ class GaussianBlur(nn.Module):
         """Return pictures (C, H, W) or (N, C, H, W), blurred."""
         return gpublur.gaussian_blur(image, **self.options)
 
-    def extra_repr(self) -> str:
-        """Return the options, which stand in a printed model."""
-        return shown(self.options)
 
-
-class BokehBlur(nn.Module):
+class BokehBlur(WithOptions):
     """`gpublur.bokeh_blur` as a module, with a gradient.
 
     Examples
@@ -105,10 +107,6 @@ class BokehBlur(nn.Module):
         """Return pictures (C, H, W) or (N, C, H, W), blurred."""
         return gpublur.bokeh_blur(image, **self.options)
 
-    def extra_repr(self) -> str:
-        """Return the options, which stand in a printed model."""
-        return shown(self.options)
-
 
 class Composite(nn.Module):
     """A picture over another by a matte, mixed in linear light as gpublur mixes; with gradients by all three.
@@ -127,7 +125,3 @@ class Composite(nn.Module):
     def forward(self, foreground: torch.Tensor, background: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
         """Return ``alpha`` (..., H, W) of the foreground (..., C, H, W) and the rest of the background."""
         return composite(foreground, background, alpha, linear_light=self.linear_light)
-
-
-def shown(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in options.items())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import httpx
 
-from ..errors import RemoteError
+from ..errors import RemoteError, said
 from . import remote
 from .jobs import Answer
 from .settings import Settings
@@ -75,7 +75,7 @@ class Webhooks:
                 return
             except (RemoteError, httpx.HTTPError, OSError, TimeoutError) as error:
                 if pause is None:
-                    log.error("job %s is not announced: %s", name, error or type(error).__name__)
+                    log.error("job %s is not announced: %s", name, said(error))
                     return
                 await asyncio.sleep(pause)
 
