@@ -24,15 +24,8 @@ ALTERNATIVES = '<{name}><rdf:Alt><rdf:li xml:lang="x-default">{text}</rdf:li></r
 
 def subset(block: bytes | None) -> bytes | None:
     """Return an EXIF block of the copyright and the user's comment; None where neither is said."""
-    order = exif.byte_order((block or b"").removeprefix(exif.PREFIX))
-    if block is None or order is None:
-        return None
-    tags = exif.tags_of(block, order)
-    kept: exif.Tags = {COPYRIGHT: tags[COPYRIGHT]} if COPYRIGHT in tags else {}
-    inner = tags.get(exif.EXIF_IFD)
-    if isinstance(inner, dict) and USER_COMMENT in inner:
-        kept[exif.EXIF_IFD] = {USER_COMMENT: inner[USER_COMMENT]}
-    if not kept:
+    order, kept = _kept(block)
+    if order is None or not kept:
         return None
     mark = next(mark for mark, known in exif.ORDERS.items() if known == order)
     return exif.PREFIX + mark + struct.pack(f"{order}I", 8) + exif.write_tags(kept, order, 8)
@@ -40,20 +33,31 @@ def subset(block: bytes | None) -> bytes | None:
 
 def as_xmp(block: bytes | None) -> bytes | None:
     """Return an XMP packet that says what `subset` keeps; None where that is nothing."""
-    order = exif.byte_order((block or b"").removeprefix(exif.PREFIX))
-    if block is None or order is None:
+    order, kept = _kept(block)
+    if order is None:
         return None
-    tags = exif.tags_of(block, order)
-    inner = tags.get(exif.EXIF_IFD)
-    texts = {"dc:rights": tags.get(COPYRIGHT), "exif:UserComment": None}
-    if isinstance(inner, dict):
-        texts["exif:UserComment"] = inner.get(USER_COMMENT)
+    inner = kept.get(exif.EXIF_IFD)
+    comment = inner.get(USER_COMMENT) if isinstance(inner, dict) else None
+    texts = {"dc:rights": kept.get(COPYRIGHT), "exif:UserComment": comment}
     said = "".join(
         ALTERNATIVES.format(name=name, text=escape(text))
         for name, value in texts.items()
         if isinstance(value, tuple) and (text := _text(value[2], order))
     )
     return PACKET.format(said=said).encode() if said else None
+
+
+def _kept(block: bytes | None) -> tuple[exif.Order | None, exif.Tags]:
+    """Return a block's order of bytes, if it is one, and those of its tags that say something of rights."""
+    order = exif.byte_order((block or b"").removeprefix(exif.PREFIX))
+    if block is None or order is None:
+        return None, {}
+    tags = exif.tags_of(block, order)
+    kept: exif.Tags = {COPYRIGHT: tags[COPYRIGHT]} if COPYRIGHT in tags else {}
+    inner = tags.get(exif.EXIF_IFD)
+    if isinstance(inner, dict) and USER_COMMENT in inner:
+        kept[exif.EXIF_IFD] = {USER_COMMENT: inner[USER_COMMENT]}
+    return order, kept
 
 
 def _text(data: bytes, order: exif.Order) -> str:
