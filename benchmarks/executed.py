@@ -160,6 +160,7 @@ class Blocks:
 
     def _number(self, file: str, text: str, before: str, around: list[int | None]) -> int | None:
         """Return the number of the block whose brace follows, or None for an initialiser or a struct."""
+        before = re.sub(r"\)\s*const$", ")", before)  # a member function
         if before.endswith("else"):
             word, start = "else", len(before)
         elif before.endswith(")"):

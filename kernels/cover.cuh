@@ -63,14 +63,14 @@ __device__ __forceinline__ float affine(const float4& c, const float* rgb) {
   return fmaf(c.x, rgb[0], fmaf(c.y, rgb[1], fmaf(c.z, rgb[2], c.w)));
 }
 
-// The matte over some rows of a strip, for a warp: if it is flat it is `value` everywhere, and needs no look at a pixel.
+// The matte over some rows of a strip, for a warp: where it is flat it is `value` everywhere, and needs no look at a pixel.
 struct Patch {
-  bool flat;
-  float value;
+  float value;  // -1: it is not
+  __device__ __forceinline__ bool flat() const { return value >= 0.f; }
 };
 
 __device__ __forceinline__ Patch patch(const AlphaSource& cover, int z, int top, int bottom, int left, int right) {
-  if (cover.kind != COVER_GUIDED) return {cover.kind == COVER_NONE, 0.f};
+  if (cover.kind != COVER_GUIDED) return {cover.kind == COVER_NONE ? 0.f : -1.f};
   const float4* const grid = cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns;
   const int low = between(fmaf(cover.down, top, cover.top), cover.rows).low,
             high = between(fmaf(cover.down, bottom - 1, cover.top), cover.rows).high,
@@ -86,27 +86,29 @@ __device__ __forceinline__ Patch patch(const AlphaSource& cover, int z, int top,
       flat = flat && c.x == 0.f && c.y == 0.f && c.z == 0.f && c.w == start;
     }
   }
-  return {__all_sync(ALL, flat) != 0, __saturatef(start)};
+  return {__all_sync(ALL, flat) ? __saturatef(start) : -1.f};
 }
 
-// Guided coefficients along a row of a strip, interpolated between the samples' rows once, into shared memory.
+// A grid along a row of a strip, interpolated between the grid's rows once, into shared memory.
 struct Line {
   const float4* samples;
   int first;
 };
 
 // Samples that n pixels need.
-__device__ __forceinline__ int line_samples(const AlphaSource& cover, int n) {
-  return static_cast<int>(n * cover.across) + 3;
+template <class Place>
+__device__ __forceinline__ int line_samples(const Place& place, int n) {
+  return static_cast<int>(n * place.across) + 3;
 }
 
-__device__ __forceinline__ Line line_at(const AlphaSource& cover, int z, int y, int left, int right, float4* to) {
-  const float4* const grid = cover.coefficients + static_cast<int64_t>(z) * cover.rows * cover.columns;
-  const Between row = between(fmaf(cover.down, y, cover.top), cover.rows);
-  const int first = between(fmaf(cover.across, left, cover.left), cover.columns).low,
-            last = between(fmaf(cover.across, right - 1, cover.left), cover.columns).high;
-  const float4* const above = grid + static_cast<int64_t>(row.low) * cover.columns;
-  const float4* const below = grid + static_cast<int64_t>(row.high) * cover.columns;
+template <class Place>
+__device__ __forceinline__ Line line_at(const Place& place, const float4* grid, int z, int y, int left, int right,
+                                        float4* to) {
+  const Between row = between(fmaf(place.down, y, place.top), place.rows);
+  const int first = between(fmaf(place.across, left, place.left), place.columns).low,
+            last = between(fmaf(place.across, right - 1, place.left), place.columns).high;
+  const float4* const above = grid + (static_cast<int64_t>(z) * place.rows + row.low) * place.columns;
+  const float4* const below = grid + (static_cast<int64_t>(z) * place.rows + row.high) * place.columns;
   __syncwarp();  // the row before has been read
 #pragma unroll 1
   for (int i = first + threadIdx.x; i <= last; i += WARP)
@@ -125,9 +127,14 @@ __device__ __forceinline__ float alpha_at(const AlphaSource& cover, const Line& 
 
 // A mask of the picture's size at a lane's pixels, as it is stored.
 struct MaskQuad {
-  Codes<float, QUAD> codes;  // or as many bytes in the first word, and nothing in the rest
+  Codes<float, QUAD> codes;  // or as many bytes, in each word
   __device__ __forceinline__ bool zero() const {
     return (codes.word[0] | codes.word[1] | codes.word[2] | codes.word[3]) == 0;
+  }
+  // Floats that are not negative are in the order of their bits.
+  __device__ __forceinline__ bool full(const AlphaSource& cover) const {
+    const uint32_t one = cover.bytes ? ALL : 0x3f800000u;
+    return min(min(codes.word[0], codes.word[1]), min(codes.word[2], codes.word[3])) >= one;
   }
   __device__ __forceinline__ float at(const AlphaSource& cover, int i) const {
     return cover.unit * (cover.bytes ? static_cast<float>(__byte_perm(codes.word[0], 0, 0x4440 | i)) : codes.at(i));
@@ -136,10 +143,11 @@ struct MaskQuad {
 
 __device__ __forceinline__ MaskQuad load_mask(const AlphaSource& cover, int64_t at, bool inside) {
   const int64_t all = static_cast<int64_t>(gridDim.z) * cover.rows * cover.columns;
-  MaskQuad quad = {};
+  MaskQuad quad;
   if (cover.bytes) {
     const uint8_t* const mask = static_cast<const uint8_t*>(cover.mask);
-    quad.codes.word[0] = load_codes<uint8_t, QUAD>(mask + at, inside, mask, mask + all).word[0];
+    const uint32_t word = load_codes<uint8_t, QUAD>(mask + at, inside, mask, mask + all).word[0];
+    quad.codes = {{word, word, word, word}};
   } else {
     const float* const mask = static_cast<const float*>(cover.mask);
     quad.codes = load_codes<float, QUAD>(mask + at, inside, mask, mask + all);

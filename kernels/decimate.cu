@@ -88,9 +88,9 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
   const int top = max(row * factor + grid.down.first, 0);
   int bottom = min((row + grid.slabs) * factor + grid.down.first, photo.height);
   const bool whole = __all_sync(ALL, x >= 0 && x + QUAD <= photo.width);
-  Patch matte = {};
+  Patch matte = {0.f};
   if (top < bottom && left < right) matte = patch(cover, z, top, bottom, left, right);
-  if (left >= right || (matte.flat && matte.value * curve.steep >= 1.f)) bottom = top;  // nothing counts
+  if (left >= right || (matte.flat() && matte.value * curve.steep >= 1.f)) bottom = top;  // nothing counts
 
   const T* const lowest = static_cast<const T*>(photo.pixels);
   const T* from = lowest + z * photo.picture + (static_cast<int64_t>(top) * photo.width + x) * PIXEL;
@@ -154,10 +154,11 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
 
       // Weights: 1 all over the strip, or one for each pixel.
       float w[QUAD];
-      bool even = whole && !opacity && __all_sync(ALL, masked ? mask.zero() : matte.flat && matte.value == 0.f);
+      bool even = whole && !opacity && __all_sync(ALL, masked ? mask.zero() : matte.flat() && matte.value == 0.f);
       if (!even) {
         Line coefficients = {};
-        if (cover.kind == COVER_GUIDED && !matte.flat) coefficients = line_at(cover, z, y, left, right, line);
+        if (cover.kind == COVER_GUIDED && !matte.flat())
+          coefficients = line_at(cover, cover.coefficients, z, y, left, right, line);
         bool counts = false;
 #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
@@ -166,7 +167,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
           float alpha = matte.value;
           if (masked) {
             alpha = mask.at(cover, i);
-          } else if (!matte.flat) {
+          } else if (!matte.flat()) {
             float rgb[3];
 #pragma unroll
             for (int c = 0; c < 3; ++c)

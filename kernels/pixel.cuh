@@ -14,7 +14,14 @@ typedef long long int64_t;
 #include <cstdint>
 #endif
 
-#if !defined(GPUBLUR_EMULATED)
+#if defined(GPUBLUR_EMULATED)
+inline float reciprocal(float v) { return 1.f / v; }
+#else
+__device__ __forceinline__ float reciprocal(float v) {  // within 1 in the last place, for 2^-126 to 2^126
+  float out;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(v));
+  return out;
+}
 #define DYNAMIC_SHARED(T, name)                               \
   extern __shared__ __align__(16) unsigned char name##_raw[]; \
   T* const name = reinterpret_cast<T*>(name##_raw)
@@ -35,34 +42,40 @@ struct Photo {
   int linear;   // light is linear, else display values
 };
 
+// Channels of a picture whose layout is compiled in: only planes may have opacity or not.
+template <int COLOURS, int PIXEL>
+__device__ __forceinline__ int channels_of(const Photo& photo) {
+  return PIXEL > 1 ? PIXEL : COLOURS == 1 ? 1 : COLOURS + (photo.opacity >= 0);
+}
+
 // How light is written: encoded as sRGB or not, dithered.
 struct OutputEncoding {
   int64_t picture, channel;  // of the output, as in Photo
   int pixel;
-  int encode;
-  float dither;         // (8): its height in display values, 0 for none
+  int linear;           // light is linear, else display values
+  float dither;         // (8): its height in code values, 0 for none
   unsigned lattice[2];  // how far its wave goes in a row, and in a column
 };
 
 // ---- Code values: display value in [0, 1] and back. Integers are rounded to nearest.
 
 template <class T>
-constexpr float UNIT = 1.f;  // display value of code value 1
+constexpr float WHITE = 1.f;  // code value of display value 1
 template <>
-constexpr float UNIT<uint8_t> = 1.f / 255;
+constexpr float WHITE<uint8_t> = 255.f;
 template <>
-constexpr float UNIT<uint16_t> = 1.f / 65535;
+constexpr float WHITE<uint16_t> = 65535.f;
 
-__device__ __forceinline__ float shown(uint8_t v) { return v * UNIT<uint8_t>; }
-__device__ __forceinline__ float shown(uint16_t v) { return v * UNIT<uint16_t>; }
+__device__ __forceinline__ float shown(uint8_t v) { return v * (1 / WHITE<uint8_t>); }
+__device__ __forceinline__ float shown(uint16_t v) { return v * (1 / WHITE<uint16_t>); }
 __device__ __forceinline__ float shown(__half v) { return __half2float(v); }
 __device__ __forceinline__ float shown(float v) { return v; }
 
-// Bits of a code value, and anything above them. From 2^23 to 2^24 a float has no place for fractions: beside the middle of
+// Bits of the code value nearest to v, and anything above them. From 2^23 to 2^24 a float has no place for fractions: beside the middle of
 // these, to which dithered values just below 0 round as well, the lowest bits are the integer, with fewer instructions
 // than a conversion.
-__device__ __forceinline__ uint32_t coded(float v, uint8_t) { return __float_as_uint(fmaf(v, 255.f, 12582912.f)); }
-__device__ __forceinline__ uint32_t coded(float v, uint16_t) { return __float_as_uint(fmaf(v, 65535.f, 12582912.f)); }
+__device__ __forceinline__ uint32_t coded(float v, uint8_t) { return __float_as_uint(v + 12582912.f); }
+__device__ __forceinline__ uint32_t coded(float v, uint16_t) { return __float_as_uint(v + 12582912.f); }
 __device__ __forceinline__ uint32_t coded(float v, __half) { return __half_as_ushort(__float2half_rn(v)); }
 __device__ __forceinline__ uint32_t coded(float v, float) { return __float_as_uint(v); }
 
@@ -78,8 +91,8 @@ __device__ __forceinline__ uint32_t to_bits(__half v) { return __half_as_ushort(
 __device__ __forceinline__ uint32_t to_bits(float v) { return __float_as_uint(v); }
 
 template <class T>
-__device__ __forceinline__ void put(T* to, float v) {
-  *to = from_bits(coded(v, T()), T());
+__device__ __forceinline__ void put(T* to, float v) {  // a display value
+  *to = from_bits(coded(v * WHITE<T>, T()), T());
 }
 
 // ---- (2): sRGB, IEC 61966-2-1. Powers by the fast base-2 logarithm and exponential: 2e-6 of full scale.
@@ -90,16 +103,27 @@ __device__ __forceinline__ float decode(float v) {
   return v <= 0.04045f ? v * (1 / 12.92f) : curve;
 }
 
-__device__ __forceinline__ float encode(float v) {
+// The code value of light, and what its dither adds.
+template <class T>
+__device__ __forceinline__ float encoded(float v, bool linear, float noise) {
   v = __saturatef(v);
-  const float curve = fmaf(1.055f, exp2f((1 / 2.4f) * __log2f(v)), -0.055f);
-  return v <= 0.0031308f ? v * 12.92f : curve;
+  if (!linear) return fmaf(v, WHITE<T>, noise);
+  const float curve = fmaf(1.055f * WHITE<T>, exp2f((1 / 2.4f) * __log2f(v)), noise - 0.055f * WHITE<T>);
+  return v <= 0.0031308f ? fmaf(v, 12.92f * WHITE<T>, noise) : curve;
 }
 
-// (8): what spreads the rounding of the pixel (y, x).
-__device__ __forceinline__ float dither(const OutputEncoding& encoding, int y, int x) {
-  const int wave = static_cast<int>(y * encoding.lattice[0] + x * encoding.lattice[1]);
-  return fmaf(fabsf(static_cast<float>(wave)), encoding.dither * 0x1p-30f, -encoding.dither);
+// (8): what spreads the rounding of a row's pixels.
+struct Wave {
+  int first;
+  unsigned step;
+  float height;
+  __device__ __forceinline__ float at(int i) const {
+    const int wave = static_cast<int>(first + i * step);
+    return fmaf(fabsf(static_cast<float>(wave)), height * 0x1p-30f, -height);
+  }
+};
+__device__ __forceinline__ Wave wave_at(const OutputEncoding& encoding, int y, int x) {
+  return {static_cast<int>(y * encoding.lattice[0] + x * encoding.lattice[1]), encoding.lattice[1], encoding.dither};
 }
 
 template <class T>
@@ -133,11 +157,15 @@ struct Codes {
                      : __byte_perm(word[k / each], 0, size == 2 ? (k % each ? 0x4432 : 0x4410) : 0x4440 | k % each);
   }
   __device__ __forceinline__ T at(int k) const { return from_bits(bits(k), T()); }
-  __device__ __forceinline__ void set(int k, uint32_t bits) {
+  __device__ __forceinline__ void set(const uint32_t (&bits)[N]) {  // anything may stand above them
     constexpr int size = sizeof(T), each = 4 / size;
-    constexpr unsigned BYTE[] = {0x3214, 0x3240, 0x3410, 0x4210};
-    uint32_t& to = word[k / each];
-    to = size == 4 ? bits : __byte_perm(to, bits, size == 1 ? BYTE[k % 4] : k % 2 ? 0x5410 : 0x3254);
+#pragma unroll
+    for (int k = 0; k < N; k += each) {
+      word[k / each] = size == 4   ? bits[k]
+                       : size == 2 ? __byte_perm(bits[k], bits[(k + 1) % N], 0x5410)
+                                   : __byte_perm(__byte_perm(bits[k], bits[(k + 1) % N], 0x0040),
+                                                 __byte_perm(bits[(k + 2) % N], bits[(k + 3) % N], 0x0040), 0x5410);
+    }
   }
 };
 
@@ -185,8 +213,20 @@ struct Quad {
     return PIXEL > 1 ? plane[0].bits(i * PIXEL + channel) : plane[channel % PLANES].bits(i);
   }
   __device__ __forceinline__ T at(int channel, int i) const { return from_bits(bits(channel, i), T()); }
-  __device__ __forceinline__ void set(int channel, int i, uint32_t bits) {
-    PIXEL > 1 ? plane[0].set(i * PIXEL + channel, bits) : plane[channel % PLANES].set(i, bits);
+  // All that is interleaved, or the colours' planes.
+  static constexpr int CHANNELS = PIXEL > 1 ? PIXEL : COLOURS;
+  __device__ __forceinline__ void set(const uint32_t (&codes)[CHANNELS][QUAD]) {
+    if constexpr (PIXEL > 1) {
+      uint32_t all[QUAD * PIXEL];
+#pragma unroll
+      for (int k = 0; k < QUAD * PIXEL; ++k)
+        all[k] = codes[k % PIXEL][k / PIXEL];
+      plane[0].set(all);
+    } else {
+#pragma unroll
+      for (int c = 0; c < COLOURS; ++c)
+        plane[c].set(codes[c]);
+    }
   }
 };
 
@@ -299,15 +339,13 @@ __device__ __forceinline__ void store_segment(const Segment<T>& segment, T* arra
   }
 }
 
-// A lane's pixels, PIXEL apart, into the strip's segment: words that two lanes share are made up by the second.
+// A lane's pixels, PIXEL apart, into the strip's segment, but for opacity of its own plane: words that two lanes share are
+// made up by the second.
 template <class T, int COLOURS, int PIXEL>
-__device__ __forceinline__ void store_quad(const Segment<T>& segment, const Quad<T, COLOURS, PIXEL>& pixels,
-                                           int channels) {
-  using Pixels = Quad<T, COLOURS, PIXEL>;
+__device__ __forceinline__ void store_quad(const Segment<T>& segment, const Quad<T, COLOURS, PIXEL>& pixels) {
   constexpr int WORDS = QUAD * PIXEL * sizeof(T) / 4;
 #pragma unroll
-  for (int c = 0; c < Pixels::PLANES; ++c) {
-    if (c >= COLOURS && c >= channels) continue;
+  for (int c = 0; c < (PIXEL > 1 ? 1 : COLOURS); ++c) {
     const int at = segment.skew + (c * segment.channel + static_cast<int>(threadIdx.x) * QUAD * PIXEL) * sizeof(T);
     uint8_t* const buffer = reinterpret_cast<uint8_t*>(segment.first) - segment.skew;
     uint32_t* const words = reinterpret_cast<uint32_t*>(buffer + (at & ~3));
@@ -320,6 +358,54 @@ __device__ __forceinline__ void store_quad(const Segment<T>& segment, const Quad
       low = high;
     }
     if (sizeof(T) < 4 && threadIdx.x == WARP - 1 && shift < 32) words[WORDS] = low >> shift;
+  }
+}
+
+// Store a strip's row of n pixels, but for opacity of its own plane, by way of a buffer in shared memory; `aligned`: all
+// of it, in 16-byte words.
+template <class T, int COLOURS, int PIXEL>
+__device__ __forceinline__ void store_strip(const Quad<T, COLOURS, PIXEL>& pixels, uint8_t* buffer, T* to,
+                                            int64_t channel, int n, bool aligned) {
+  constexpr int WORDS = QUAD * PIXEL * sizeof(T) / 4, PLANES = PIXEL > 1 ? 1 : COLOURS, WIDE = WORDS * WARP / 4;
+  if (!aligned) {
+    const Segment<T> segment = segment_at(buffer, to, channel, PIXEL, STRIP);
+    store_quad(segment, pixels);
+    __syncwarp();
+    store_segment(segment, to, channel, COLOURS, n);
+  } else {
+    uint4* const wide = reinterpret_cast<uint4*>(buffer);
+#pragma unroll
+    for (int c = 0; c < PLANES; ++c) {
+#pragma unroll
+      for (int i = 0; i < WORDS; ++i)
+        reinterpret_cast<uint32_t*>(wide + c * WIDE)[static_cast<int>(threadIdx.x) * WORDS + i] =
+            pixels.plane[c].word[i];
+    }
+    __syncwarp();
+#pragma unroll
+    for (int c = 0; c < PLANES; ++c) {
+#pragma unroll
+      for (int i = 0; i < WIDE; i += WARP) {
+        const int k = i + static_cast<int>(threadIdx.x);
+        if (i + WARP <= WIDE || k < WIDE) reinterpret_cast<uint4*>(to + c * channel)[k] = wide[c * WIDE + k];
+      }
+    }
+  }
+  __syncwarp();  // before the buffer is written again
+}
+
+// Copy n elements.
+template <class T>
+__device__ __forceinline__ void copy_row(const T* from, T* to, int n) {
+  const int bytes = n * static_cast<int>(sizeof(T)), lane = threadIdx.x;
+  if (((skew(from) | skew(to) | bytes) & 15) == 0) {
+#pragma unroll 1
+    for (int k = lane; k < bytes / 16; k += WARP)
+      reinterpret_cast<uint4*>(to)[k] = __ldg(reinterpret_cast<const uint4*>(from) + k);
+  } else {
+#pragma unroll 1
+    for (int k = lane; k < n; k += WARP)
+      to[k] = __ldg(from + k);
   }
 }
 

@@ -67,7 +67,7 @@ __device__ __forceinline__ void down_rows(const Photo& photo, const Triangle& ro
         mean[c][i] = fmaf(w, number(pixels.at(c, i)), mean[c][i]);
     }
   }
-  const float share = UNIT<T> / total;
+  const float share = (1 / WHITE<T>) / total;
 #pragma unroll
   for (int c = 0; c < COLOURS; ++c) {
 #pragma unroll

@@ -294,7 +294,9 @@ def test_large_pictures_are_planned(monkeypatch, shape, mode):
         assert np.prod(block) <= 1024, entry
         assert shared <= 99 << 10, entry
         assert all(isinstance(a, (np.generic, np.ndarray)) for a in args), entry
-    rows, columns = -(-size[0] // (launches[-1][3][1] * structs.RUN)), -(-size[1] // structs.STRIP)
+    of_a_warp = int(launches[-1][4][-3])
+    assert of_a_warp == structs.RUN * (1 + (np.prod(size) * shape[0] >= structs.LARGE))
+    rows, columns = -(-size[0] // (launches[-1][3][1] * of_a_warp)), -(-size[1] // structs.STRIP)
     assert launches[-1][2] == (columns, rows, shape[0])
     tables._kept.clear()
 
@@ -508,7 +510,7 @@ def constants(name):
     [
         ("pixel.cuh", structs, "WARP STRIP SLOTS"),
         ("pixel.cuh", tables, "QUAD"),
-        ("composite.cu", structs, "RUN PARTS"),
+        ("composite.cu", structs, "PARTS TAPS"),
         ("composite.cu", tables, "CELLS"),
         ("composite.cu", import_module("gpublur.backends.cpu.loops.composite"), "SLACK"),
         ("decimate.cu", structs, "COPIES"),

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import shutil
+from functools import partial
 
 import emulated
 import emulator
@@ -20,13 +21,16 @@ from gpublur.backends.cuda import ops as cuda
 pytestmark = pytest.mark.skipif(bool(emulator.unusable()), reason=emulator.unusable())
 
 CAUGHT = 77  # exit status
-PHOTO, MASK = (scene(70, 150) * 255).astype(np.uint8), matte(70, 150)
+PHOTO, MASK = (scene(70, 160) * 255).astype(np.uint8), matte(70, 160)  # rows are whole words of 16 bytes
+HELD = np.where(np.arange(160) < 130, np.float32(1), MASK)  # rows of a strip that are all subject
 JOBS = {
     "gaussian": {"mode": "gaussian", "radius": 0.05, "mask": MASK},
     "bokeh": {"mode": "bokeh", "radius": 0.03, "highlights": 0.5, "mask": MASK},
     "box": {"mode": "bokeh", "radius": 0.05, "quality": "fast", "mask": MASK[1::4, 1::4]},  # R 8.3: factor 1
+    "held": {"mode": "gaussian", "radius": 0.05, "mask": HELD},
     "refined": {"mode": "gaussian", "radius": 0.03, "mask": MASK[1::4, 1::4], "refine": True},
 }
+NARROWED = ("gaussian", "held")  # once more with rows that begin anywhere in a word
 SIDE = 32
 SHRUNK = (PHOTO, np.tile(PHOTO[:9], (1, 150, 1)))  # the cells of the second have more pixels than a chunk
 # What is wrong, where, and with what: text of the kernel and its replacement.
@@ -47,11 +51,11 @@ FAULTS = {
     "a warp reads samples that another lane has not interpolated": (
         "cover.cuh", "row.t);\n  __syncwarp();", "row.t);",
     ),
-    "a warp reads cells that another lane has not stored": (
-        "composite.cu", "sum[i]);\n      }\n      __syncwarp();", "sum[i]);\n      }",
-    ),
     "a warp stores pixels that another lane has not written": (
-        "composite.cu", "    __syncwarp();\n    store_segment", "    store_segment",
+        "composite.cu", "  __syncwarp();\n  store_segment", "  store_segment",
+    ),
+    "a warp stores words that another lane has not written": (
+        "pixel.cuh", "    __syncwarp();\n#pragma unroll\n    for (int c = 0; c < PLANES; ++c) {\n#pragma unroll\n      for (int i = 0; i < WIDE", "#pragma unroll\n    for (int c = 0; c < PLANES; ++c) {\n#pragma unroll\n      for (int i = 0; i < WIDE",
     ),
     "barrier that some threads have left": ("spans.cu", "  Cell<PLANES> sum[ROWS] = {};", "  if (x >= columns) return;\n  Cell<PLANES> sum[ROWS] = {};"),
     "halo of the spans one cell short": ("spans.cu", "const int n = TILE + 2 * steps.reach;", "const int n = TILE + 2 * steps.reach - 1;"),
@@ -63,17 +67,23 @@ FAULTS = {
     "off by one in the first pixel of a run": ("decimate.cu", "column * grid.across.factor + grid.across.first;", "column * grid.across.factor + grid.across.first + 1;"),
     "last row of the frame left out": ("decimate.cu", "if (y >= grid.rows + grid.border ||", "if (y >= grid.rows + grid.border - 2 ||"),
     "last partial cell": ("decimate.cu", "x + i >= right)", "x + i >= right - 1)"),
-    "weights of the parts in reverse": ("composite.cu", "up[y + frame.down.offset - row", "up[frame.down.factor - 1 - y - frame.down.offset + row"),
+    "weights of the parts in reverse": ("composite.cu", "up[frame.down.part(row.y, first) *", "up[(frame.down.factor - 1 - frame.down.part(row.y, first)) *"),
+    "weights turned the wrong way": ("composite.cu", "make_float4(w.w, w.x, w.y, w.z)", "make_float4(w.y, w.z, w.w, w.x)"),
+    "cells in the wrong place of the ring": ("composite.cu", "take(ring[2], from", "take(ring[3], from"),
+    "colours of the background for the subject's": ("composite.cu", "fore = lines.at(0)", "fore = lines.at(1)"),
+    "a row of bytes copied short": ("pixel.cuh", "for (int k = lane; k < n; k += WARP)\n      to[k]", "for (int k = lane; k < n - 1; k += WARP)\n      to[k]"),
+    "a row of words copied short": ("pixel.cuh", "k < bytes / 16; k += WARP", "k < bytes / 16 - 1; k += WARP"),
+    "a mask all over the strip is not looked at": ("cover.cuh", "cover.bytes ? ALL : 0x3f800000u", "0u"),
     "red for blue": ("decimate.cu", "table[pixels.bits(c, i)", "table[pixels.bits(2 - c, i)"),
     "weight forgotten in one sum": ("decimate.cu", "here.v[c] = light[c] * w;", "here.v[c] = light[c] * (c == 1 ? 1.f : w);"),
     "subject enters the blur": ("decimate.cu", "fmaf(-curve.steep,", "fmaf(-0.5f * curve.steep,"),
     "highlights not boosted": ("decimate.cu", "bright[i] > curve.low", "bright[i] < curve.low - 9.f"),
     "foreground colour": ("composite.cu", "alpha * alpha - alpha", "alpha - alpha * alpha"),
-    "foreground brighter than its light": ("composite.cu", "* many)), most[c]))", "* many)), 9.f))"),
+    "foreground brighter than its light": ("composite.cu", "* many)), most))", "* many)), 9.f))"),
     "background field upside down": ("cover.cuh", "fmaf(place.down, y, place.top)", "fmaf(-place.down, y, place.top)"),
     "pull from the wrong level": ("matte.cu", "coarser(grid, y, x, height, width)", "coarser(grid, x, y, height, width)"),
     "sums handed to the wrong warp": ("decimate.cu", "handed + (warp + 1) * grid.cells", "handed + warp * grid.cells"),
-    "cells of a row kept for too long": ("composite.cu", "ringed < row; ++ringed", "ringed < row - 1; ++ringed"),
+    "cells of a row kept for too long": ("composite.cu", "next < end; ++next", "next < end - 1; ++next"),
     "words that two lanes share": ("pixel.cuh", "pixels.plane[c].word[WORDS - 1], 1)", "pixels.plane[c].word[WORDS - 1], 2)"),
     "missing barrier between a chunk's means and its cells": (
         "shrink.cu", "    __syncthreads();\n    if (thread < cells) {", "    if (thread < cells) {",
@@ -108,8 +118,14 @@ def outcomes(folder, monkeypatch, order="forward"):
     monkeypatch.setattr(emulator, "order", order)
     editor = emulated.editor(monkeypatch)
     yield from map(squares, SHRUNK)
-    for job in JOBS.values():
-        yield editor.blur_background(PHOTO, **job)
+    yield from map(partial(blurred, editor), JOBS)
+    yield from (blurred(editor, job, 149) for job in NARROWED)
+
+
+def blurred(editor, job, width=160):
+    options = JOBS[job]
+    picture, mask = np.ascontiguousarray(PHOTO[:, :width]), np.ascontiguousarray(options["mask"][:, :width])
+    return editor.blur_background(picture, **(options | {"mask": mask}))
 
 
 def squares(picture):
@@ -131,7 +147,11 @@ def wrong(got, want):
 @pytest.fixture(scope="module")
 def truth():
     editor = Editor("cpu")
-    return [*map(stretched, SHRUNK), *(editor.blur_background(PHOTO, **job) for job in JOBS.values())]
+    return [
+        *map(stretched, SHRUNK),
+        *map(partial(blurred, editor), JOBS),
+        *(blurred(editor, job, 149) for job in NARROWED),
+    ]
 
 
 def stretched(picture):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ... import matting
 from ...arrays import Picture
-from ...color import LATTICE, dither_height
+from ...color import LATTICE, dither_height, max_value
 from ...errors import InvalidArgument
 from ...memory import Room
 from ...optics import BORDER, Plan, Spans, Taps
@@ -28,6 +28,7 @@ from .structs import (
     DOWN,
     GROUPS,
     GUIDED,
+    LARGE,
     MASK,
     OUTPUT_ENCODING,
     PARTS,
@@ -36,6 +37,7 @@ from .structs import (
     SAMPLING,
     SLOTS,
     STRIP,
+    TAPS,
     TILE,
     WARP,
     WARPS,
@@ -101,6 +103,8 @@ class Matte(NamedTuple):
         Bytes from the subject's colours to those of the background.
     samples : int
         Of guided coefficients that a strip lies between, at most.
+    colours : int
+        Of both colour fields that it lies between, at most.
     room : Room
         The buffers.
     """
@@ -114,6 +118,7 @@ class Matte(NamedTuple):
     fields: tuple[Any, ...]
     back: int
     samples: int
+    colours: int
     room: Room
     fit: Launch
     smooth: Launch
@@ -175,7 +180,8 @@ def matte(form: Form, shape: tuple[int, int], bytes_: bool, refine: bool) -> Mat
         full=(placed(matting.mask_affine(size, size)), 1, MASK, *size, 0) if full else (),
         fields=(placed(grid.affine(matting.CELL)), matting.FILL_BELOW, rows, columns),
         back=fine // 2 * 4,
-        samples=samples_of(STRIP, grid) if refine else 0,
+        samples=samples_of(STRIP, grid.affine()) if refine else 0,
+        colours=2 * samples_of(STRIP, grid.affine(matting.CELL)),
         room=Room.of(buffers),
         fit=Launch("matte", f"fit_{form.dtype}", over_samples, (ACROSS, DOWN), tile),
         smooth=Launch("matte", "smooth", over_samples, (ACROSS, DOWN)),
@@ -248,23 +254,28 @@ def upsampling(plan: Plan) -> tuple[Any, ...]:
 
 
 @kept
-def put(entry: str, form: Form, channels: int, samples: int, linear: bool, dither: bool) -> tuple[Launch, NDArray[Any]]:
-    """Return the launch that writes a result of so many channels, and OUTPUT_ENCODING."""
+def put(
+    entry: str, form: Form, channels: int, samples: int, linear: bool, dither: bool
+) -> tuple[Launch, NDArray[Any], np.int32, np.int32]:
+    """Return the launch that writes a result of so many channels, OUTPUT_ENCODING, and the rows and the bytes of a warp."""
     pixels = form.height * form.width
     encoding = (
         pixels * channels,
         pixels if form.planar else 1,
         1 if form.planar else channels,
         linear,
-        dither_height(form.dtype, dither),
+        max_value(form.dtype) * dither_height(form.dtype, dither),
         LATTICE,
     )
-    each = 16 * samples + SLOTS * 4 * 4 + 4 * STRIP + segment_bytes(STRIP, np.dtype(form.dtype).itemsize, channels)
-    fixed = 16 * PARTS * (1 + CELLS)
+    most = 4 if form.pixel == 1 else channels
+    size, planes = np.dtype(form.dtype).itemsize, 4
+    each = 16 * samples + SLOTS * 4 * planes + 4 * STRIP + segment_bytes(STRIP, size, most)
+    fixed = 16 * PARTS * (TAPS + CELLS)
     warps = warps_for(COMPOSING, fixed, each)
-    blocks = (-(-form.width // STRIP), -(-form.height // (warps * RUN)), form.pictures)
+    rows = RUN if pixels * form.pictures < LARGE else 2 * RUN
+    blocks = (-(-form.width // STRIP), -(-form.height // (warps * rows)), form.pictures)
     launch = Launch("composite", entry, blocks, (WARP, warps), fixed + warps * each)
-    return launch, np.array(encoding, OUTPUT_ENCODING)
+    return launch, np.array(encoding, OUTPUT_ENCODING), np.int32(rows), np.int32(each)
 
 
 def placed(affine: NDArray[np.float32]) -> tuple[float, ...]:
@@ -286,9 +297,9 @@ def halved(height: int, width: int) -> Iterator[tuple[int, int]]:
     yield 1, 1
 
 
-def samples_of(n: int, grid: matting.Sampling) -> int:
-    """Return how many samples of guided coefficients n pixels lie between, at most, as line_samples in cover.cuh."""
-    return int(np.float32(n) * grid.affine()[0]) + 3
+def samples_of(n: int, affine: NDArray[np.float32]) -> int:
+    """Return how many samples of a grid n pixels lie between, at most, as line_samples in cover.cuh."""
+    return int(np.float32(n) * affine[0]) + 3
 
 
 def warps_for(most: int, fixed: int, each: int) -> int:

@@ -53,6 +53,7 @@ class Matte(NamedTuple):
     cover: NDArray[Any]  # ALPHA_SOURCE
     fields: NDArray[Any]  # COLOR_FIELDS
     samples: int  # of guided coefficients that a strip lies between, at most
+    colours: int  # of both fields
     buffers: Any  # that the two point into
 
 
@@ -156,7 +157,7 @@ def matte(source: Source, mask: Any, refine: bool) -> Matte:
     """
     if mask is None:
         nothing, nowhere = (0, 0, (0, 0, 0, 0), 1, NONE, 0, 0, 0), (0, 0, (0, 0, 0, 0), NEVER, 0, 0)
-        return Matte(np.array(nothing, ALPHA_SOURCE), np.array(nowhere, COLOR_FIELDS), 0, ())
+        return Matte(np.array(nothing, ALPHA_SOURCE), np.array(nowhere, COLOR_FIELDS), 0, 0, ())
     memory = source.picture.memory
     mask = memory.contiguous(memory.adopt(mask))
     plan = launches.matte(source.form, tuple(mask.shape[-2:]), dtype_name(mask) == "uint8", refine)
@@ -170,7 +171,7 @@ def matte(source: Source, mask: Any, refine: bool) -> Matte:
     if plan.full:
         launch(source, plan.resample, cover, at["plane"], *plan.size)
         cover = np.array((at["plane"], 0, *plan.full), ALPHA_SOURCE)
-    return Matte(cover, fields, plan.samples, (mask, buffer))
+    return Matte(cover, fields, plan.samples, plan.colours, (mask, buffer))
 
 
 def alpha(source: Source, matte: Matte, opacity: bool = False) -> Any:
@@ -281,9 +282,11 @@ def put(
     entry: str, source: Source, matte: Matte, upsampling: tuple[Any, ...], linear: bool, out: Any, dither: bool = False
 ) -> None:
     channels = int(out.shape[-3 if source.form.planar else -1])
-    where, encoding = launches.put(entry, source.form, channels, matte.samples, linear, dither)
+    where, encoding, *of_a_warp = launches.put(
+        entry, source.form, channels, matte.samples + matte.colours, linear, dither
+    )
     blurred = np.array(upsampling, UPSAMPLING)
-    launch(source, where, source.photo, matte.cover, matte.fields, blurred, encoding, address(source, out))
+    launch(source, where, source.photo, matte.cover, matte.fields, blurred, encoding, *of_a_warp, address(source, out))
 
 
 def launch(source: Source, where: Launch, *args: Any) -> None:

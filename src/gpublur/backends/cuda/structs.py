@@ -11,7 +11,8 @@ from ... import matting
 
 WARP, WARPS = 32, 8
 RUN = 16  # rows of a warp, at least
-COMPOSING, PARTS = 4, 16  # of composite.cu; COMPOSING: warps
+LARGE = 1 << 23  # pixels of a stack that keeps every multiprocessor busy with twice as many rows a warp
+COMPOSING, PARTS, TAPS = 4, 16, 4  # of composite.cu; COMPOSING: warps
 STRIP, SLOTS = 128, 144  # of pixel.cuh
 COPIES = 8  # of decimate.cu
 CHUNK = WARPS * STRIP  # of shrink.cu: pixels
@@ -23,7 +24,7 @@ PHOTO = np.dtype(
      ("pixel", "i4"), ("opacity", "i4"), ("linear", "i4")], align=True,
 )  # fmt: skip
 OUTPUT_ENCODING = np.dtype(
-    [("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("encode", "i4"), ("dither", "f4"), ("lattice", "u4", 2)],
+    [("picture", "i8"), ("channel", "i8"), ("pixel", "i4"), ("linear", "i4"), ("dither", "f4"), ("lattice", "u4", 2)],
     align=True,
 )
 ALPHA_SOURCE = np.dtype(

@@ -56,6 +56,8 @@ def of(plan: Plan) -> dict[str, NDArray[Any]]:
 
 def by_part(axis: Axis) -> NDArray[np.float32]:
     """Return a pixel's weights where it is counted from the first of its four cells, which is so many cells before."""
+    if axis.factor == 1:  # cells are pixels, and nothing lies between them
+        return np.eye(1, 4, 2, dtype=np.float32)
     return axis.up[np.argsort((np.arange(axis.factor) + offset(axis)) % axis.factor)]
 
 
