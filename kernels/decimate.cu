@@ -15,6 +15,7 @@ struct HighlightCurve {  // (3)
   float steep;           // weight falls as 1 - alpha * steep
   float low, slope;      // t = (V - low) * slope
   float strength;        // boost = 2^(strength * t)
+  uint32_t hot;  // 8-bit codes: 255 - the largest that is not boosted as a channel, in each byte; ~0: all may be
 };
 
 struct Axis {
@@ -34,17 +35,91 @@ struct Grid {
 constexpr int MOST = 16;   // pixels of a cell along one axis
 constexpr int COPIES = 8;  // of the decoding table, interleaved: fewer lanes meet in one bank of shared memory
 
-// A pixel's light, weighted, in the sums of its own cells and of those before.
+// A lane's sums down the rows: of the slab's own cells, and of those before, which are still open. The weight of `even`
+// rows, in which all pixels weigh 1, is kept once for them all.
 template <int COLOURS>
-__device__ __forceinline__ void count(Cell<COLOURS + 1>& own, Cell<COLOURS + 1>& open, const float2& part, bool overlap,
-                                      const float (&light)[COLOURS], float w) {
-  Cell<COLOURS + 1> here;
+struct Sums {
+  Cell<COLOURS + 1> own[QUAD], open[QUAD];
+  float2 even;
+};
+
+template <int COLOURS>
+__device__ __forceinline__ void count_even(Sums<COLOURS>& sums, const float2& part,
+                                           const float (&light)[QUAD][COLOURS]) {
+  sums.even.x += part.x;
+  sums.even.y += part.y;
 #pragma unroll
-  for (int c = 0; c < COLOURS; ++c)
-    here.v[c] = light[c] * w;
-  here.v[COLOURS] = w;
-  add(own, part.x, here);
-  if (overlap) add(open, part.y, here);
+  for (int i = 0; i < QUAD; ++i) {
+#pragma unroll
+    for (int c = 0; c < COLOURS; ++c) {
+      sums.own[i].v[c] = fmaf(part.x, light[i][c], sums.own[i].v[c]);
+      sums.open[i].v[c] = fmaf(part.y, light[i][c], sums.open[i].v[c]);
+    }
+  }
+}
+
+template <int COLOURS>
+__device__ __forceinline__ void count_weighted(Sums<COLOURS>& sums, const float2& part,
+                                               const float (&light)[QUAD][COLOURS], const float (&w)[QUAD]) {
+#pragma unroll
+  for (int i = 0; i < QUAD; ++i) {
+    Cell<COLOURS + 1> here;
+#pragma unroll
+    for (int c = 0; c < COLOURS; ++c)
+      here.v[c] = light[i][c] * w[i];
+    here.v[COLOURS] = w[i];
+    add(sums.own[i], part.x, here);
+    add(sums.open[i], part.y, here);
+  }
+}
+
+// Light of a lane's pixels. Of 8-bit codes it is looked up in a table of COPIES floats a code, of which `copy` are bytes to
+// the lane's own.
+template <class T, int COLOURS, int PIXEL>
+__device__ __forceinline__ void lights(const Photo& photo, const float* table, uint32_t copy,
+                                       const Quad<T, COLOURS, PIXEL>& pixels, float (&light_at)[QUAD][COLOURS]) {
+#pragma unroll
+  for (int i = 0; i < QUAD; ++i) {
+#pragma unroll
+    for (int c = 0; c < COLOURS; ++c) {
+      if constexpr (sizeof(T) == 1) {
+        constexpr int EACH = COPIES * sizeof(float);  // 32 bytes: a code, shifted by 5
+        const int at = PIXEL > 1 ? i * PIXEL + c : i, shift = at % 4 * 8 - 5;
+        const uint32_t word = pixels.plane[PIXEL > 1 ? 0 : c].word[at / 4];
+        const uint32_t offset = ((shift < 0 ? word << 5 : word >> (shift & 31)) & 255 * EACH) | copy;
+        light_at[i][c] = *reinterpret_cast<const float*>(reinterpret_cast<const char*>(table) + offset);
+      } else {
+        light_at[i][c] = light(pixels.at(c, i), photo.linear);
+      }
+    }
+  }
+}
+
+// Whether any of a lane's pixels may be boosted: V is at most the brightest channel.
+template <class T, int COLOURS, int PIXEL>
+__device__ __forceinline__ bool hot(const HighlightCurve& curve, const Quad<T, COLOURS, PIXEL>& pixels,
+                                    const float (&light_at)[QUAD][COLOURS]) {
+  if constexpr (sizeof(T) == 1) {
+    uint32_t found = 0;
+#pragma unroll
+    for (int p = 0; p < (PIXEL > 1 ? 1 : COLOURS); ++p) {
+#pragma unroll
+      for (int i = 0; i < PIXEL; ++i) {
+        const uint32_t word = pixels.plane[p].word[i];  // bytes from 128 on carry into their highest bit
+        found |= ((word & 0x7f7f7f7fu) + curve.hot) & word;
+      }
+    }
+    return (found & 0x80808080u) != 0 || curve.hot == ~0u;
+  } else {
+    float most = 0.f;
+#pragma unroll
+    for (int i = 0; i < QUAD; ++i) {
+#pragma unroll
+      for (int c = 0; c < COLOURS; ++c)
+        most = fmaxf(most, light_at[i][c]);
+    }
+    return curve.strength > 0.f && most > curve.low;
+  }
 }
 
 template <class T, int COLOURS, int PIXEL>
@@ -59,12 +134,12 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
   const bool opacity = photo.opacity >= 0;
   const int samples = cover.kind == COVER_GUIDED ? line_samples(cover, STRIP) : 0;
 
-  // Shared memory: shares of both axes' taps, decoding table; then for each warp a row of sums, cells and samples.
+  // Shared memory: shares of both axes' taps; then for each warp a row of sums, cells and samples.
   DYNAMIC_SHARED(float4, shared);
   float2* const share = reinterpret_cast<float2*>(shared);  // of a cell's pixel k in it, and in the cell before
   float2* const share_across = share + MOST;
-  float* const decoding = reinterpret_cast<float*>(share_across + MOST);
-  Sum* const sums = reinterpret_cast<Sum*>(decoding + (sizeof(T) == 1 ? 256 * COPIES : 0));
+  Sum* const sums = reinterpret_cast<Sum*>(share_across + MOST);
+  __shared__ float decoding[sizeof(T) == 1 ? 256 * COPIES : 1];  // at a known address, so that a look-up adds nothing
   Sum* const own_sums = sums + warp * SLOTS;
   Sum* const handed = sums + warps * SLOTS;  // warps * cells, if the kernels overlap
   float4* const line = reinterpret_cast<float4*>(handed + (overlap ? warps * grid.cells : 0)) + warp * samples;
@@ -79,7 +154,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
       decoding[i] = __ldg(photo.table + i / COPIES);
   }
   __syncthreads();
-  const float* const table = decoding + lane % COPIES;
+  const uint32_t copy = lane % COPIES * sizeof(float);
 
   const int column = blockIdx.x * grid.cells - grid.border;           // of the strip's first cell
   const int begin = column * grid.across.factor + grid.across.first;  // its first pixel, which may lie outside
@@ -110,8 +185,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
     if (masked) next_mask = load_mask(cover, at, inside);
   }
 
-  // Sums down the rows: of the slab's own cells, and of those before, which are still open.
-  Sum own[QUAD] = {}, open[QUAD] = {};
+  Sums<COLOURS> sums_down = {};
   const auto along = [&](const Sum* columns, const auto& give) {  // sum along x
 #pragma unroll
     for (int i = 0; i < QUAD; ++i)
@@ -153,82 +227,62 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
       }
 
       // Weights: 1 all over the strip, or one for each pixel.
-      float w[QUAD];
-      bool even = whole && !opacity && __all_sync(ALL, masked ? mask.zero() : matte.flat() && matte.value == 0.f);
+      float w[QUAD] = {1.f, 1.f, 1.f, 1.f};
+      const bool even = whole && !opacity && __all_sync(ALL, masked ? mask.zero() : matte.value == 0.f);
+      bool counts = true;
       if (!even) {
         Line coefficients = {};
-        if (cover.kind == COVER_GUIDED && !matte.flat())
+        if (cover.kind == COVER_GUIDED && !matte.flat()) {
           coefficients = line_at(cover, cover.coefficients, z, y, left, right, line);
-        bool counts = false;
+        }
+        bool some = false;
 #pragma unroll
         for (int i = 0; i < QUAD; ++i) {
-          w[i] = 0.f;
-          if (x + i < left || x + i >= right) continue;
+          const bool there = x + i >= left && x + i < right;
           float alpha = matte.value;
           if (masked) {
             alpha = mask.at(cover, i);
-          } else if (!matte.flat()) {
+          } else if (there && !matte.flat()) {
             float rgb[3];
 #pragma unroll
             for (int c = 0; c < 3; ++c)
               rgb[c] = shown(pixels.at(COLOURS == 3 ? c : 0, i));
             alpha = alpha_at(cover, coefficients, x + i, rgb);
           }
-          w[i] = fmaxf(fmaf(-curve.steep, alpha, 1.f), 0.f);
-          counts = counts || w[i] > 0.f;
+          w[i] = there ? fmaxf(fmaf(-curve.steep, alpha, 1.f), 0.f) : 0.f;
+          some = some || w[i] > 0.f;
         }
-        if (!__any_sync(ALL, counts)) continue;
+        counts = __any_sync(ALL, some);
       }
-
-      float light_at[QUAD][COLOURS];
+      if (counts) {
+        const float2 part = share[y - start];
+        float light_at[QUAD][COLOURS];
+        lights(photo, decoding, copy, pixels, light_at);
+        const bool boosted = __any_sync(ALL, hot(curve, pixels, light_at));
+        if (even && !boosted) {
+          count_even(sums_down, part, light_at);
+        } else {
 #pragma unroll
-      for (int i = 0; i < QUAD; ++i) {
-#pragma unroll
-        for (int c = 0; c < COLOURS; ++c) {
-          if constexpr (sizeof(T) == 1) {
-            light_at[i][c] = table[pixels.bits(c, i) * COPIES];
-          } else {
-            light_at[i][c] = light(pixels.at(c, i), photo.linear);
+          for (int i = 0; i < QUAD; ++i) {
+            const float bright = COLOURS == 3 ? brightness(light_at[i]) : light_at[i][0];
+            w[i] *= exp2f(curve.strength * __saturatef((bright - curve.low) * curve.slope));
+            if (opacity) w[i] *= shown(pixels.at(COLOURS == 3 ? 3 : 0, i));
           }
+          count_weighted(sums_down, part, light_at, w);
         }
-      }
-      if (curve.strength > 0.f) {
-        float bright[QUAD];
-        bool some = false;
-#pragma unroll
-        for (int i = 0; i < QUAD; ++i) {
-          bright[i] = COLOURS == 3 ? brightness(light_at[i]) : light_at[i][0];
-          some = some || bright[i] > curve.low;
-        }
-        if (__any_sync(ALL, some)) {
-#pragma unroll
-          for (int i = 0; i < QUAD; ++i)
-            w[i] = (even ? 1.f : w[i]) * exp2f(curve.strength * __saturatef((bright[i] - curve.low) * curve.slope));
-          even = false;
-        }
-      }
-      if (opacity) {
-#pragma unroll
-        for (int i = 0; i < QUAD; ++i)
-          w[i] *= shown(pixels.at(COLOURS == 3 ? 3 : 0, i));
-      }
-      const float2 part = share[y - start];
-      if (even) {
-#pragma unroll
-        for (int i = 0; i < QUAD; ++i)
-          count(own[i], open[i], part, overlap, light_at[i], 1.f);
-      } else {
-#pragma unroll
-        for (int i = 0; i < QUAD; ++i)
-          count(own[i], open[i], part, overlap, light_at[i], w[i]);
       }
     }
 
+#pragma unroll
+    for (int i = 0; i < QUAD; ++i) {
+      sums_down.own[i].v[COLOURS] += sums_down.even.x;
+      sums_down.open[i].v[COLOURS] += sums_down.even.y;
+    }
     if (!overlap) {
-      along(own, [&](int c, const Sum& sum) { write(row, c, sum); });
+      along(sums_down.own, [&](int c, const Sum& sum) { write(row, c, sum); });
     } else {
       // The warp's first slab ends the last cells of the warp before, to which it hands its sums.
-      along(open, [&](int c, const Sum& sum) {
+      along(sums_down.open, [&](int c, const Sum& sum) {
         if (slab == 0) {
           store_cell(handed + warp * grid.cells + c, sum);
         } else {
@@ -238,12 +292,13 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
     }
 #pragma unroll
     for (int i = 0; i < QUAD; ++i)
-      open[i] = own[i], own[i] = Sum{};
+      sums_down.open[i] = sums_down.own[i], sums_down.own[i] = Sum{};
+    sums_down.even = make_float2(0.f, 0.f);
   }
   if (!overlap) return;
   __syncthreads();
   if (warp + 1 == warps) return;
-  along(open, [&](int c, Sum sum) {
+  along(sums_down.open, [&](int c, Sum sum) {
     add(sum, 1.f, fetch_cell(handed + (warp + 1) * grid.cells + c));
     write(row - 1, c, sum);
   });

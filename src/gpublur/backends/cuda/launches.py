@@ -210,9 +210,10 @@ def decimate(form: Form, plan: Plan, samples: int) -> tuple[Launch, tuple[Any, .
     """Return the launch, and what follows the addresses in GRID."""
     overlap, slabs = int(plan.down.factor > 1), -(-RUN // plan.down.factor)
     cells = STRIP // plan.across.factor - int(plan.across.factor > 1)
-    fixed = 2 * 16 * 8 + (256 * COPIES * 4 if np.dtype(form.dtype).itemsize == 1 else 0)
+    fixed = 2 * 16 * 8
+    table = 256 * COPIES * 4 if np.dtype(form.dtype).itemsize == 1 else 0  # static
     room = (SLOTS + overlap * cells) * 4 * (form.colours + 1) + 16 * samples
-    warps = warps_for(WARPS, fixed, room)
+    warps = warps_for(WARPS, fixed + table, room)
     rows, columns = (n + 2 * BORDER for n in plan.grid)
     blocks = (-(-columns // cells), -(-rows // (warps * slabs - overlap)), form.pictures)
     launch = Launch("decimate", f"decimate_{form.kind}", blocks, (WARP, warps), fixed + warps * room)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,9 +186,19 @@ def alpha(source: Source, matte: Matte, opacity: bool = False) -> Any:
 def highlight_curve(spec: BlurSpec) -> NDArray[Any]:
     """Return (3)'s weight: how it falls with alpha, and the highlight boost."""
     low, high = spec.highlight_threshold
-    return np.array(
-        (1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), 10 * (spec.highlights or 0.0)), HIGHLIGHT_CURVE
-    )
+    strength = 10 * (spec.highlights or 0.0)
+    hot = hot_codes(low, spec.linear_light) if strength else 0
+    return np.array((1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), strength, hot), HIGHLIGHT_CURVE)
+
+
+@lru_cache(maxsize=launches.KEPT)
+def hot_codes(low: float, linear: bool) -> int:
+    """Return what is added to the lower bits of four 8-bit codes from 128 on, so that those brighter than ``low`` carry.
+
+    All bits are set where darker ones may be boosted, too.
+    """
+    dark = int(np.searchsorted(decode_table(256, linear), low, side="right")) - 1  # the brightest code that is not
+    return (255 - dark) * 0x01010101 if dark >= 128 else 0xFFFFFFFF
 
 
 def frames(plan: Plan, source: Source) -> Frames:

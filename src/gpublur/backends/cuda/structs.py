@@ -34,7 +34,9 @@ ALPHA_SOURCE = np.dtype(
 COLOR_FIELDS = np.dtype(
     [("fore", "u8"), ("back", "u8"), ("place", "f4", 4), ("below", "f4"), ("rows", "i4"), ("columns", "i4")], align=True
 )
-HIGHLIGHT_CURVE = np.dtype([("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4")], align=True)
+HIGHLIGHT_CURVE = np.dtype(
+    [("steep", "f4"), ("low", "f4"), ("slope", "f4"), ("strength", "f4"), ("hot", "u4")], align=True
+)
 AXIS = np.dtype([("factor", "i4"), ("first", "i4"), ("taps", "i4")])
 GRID = np.dtype(
     [("weights_down", "u8"), ("weights_across", "u8"), ("down", AXIS), ("across", AXIS), ("rows", "i4"),
