@@ -17,6 +17,7 @@ from gpublur.api import Editor
 from gpublur.arrays import Picture
 from gpublur.backends.cuda import loader, structs, tables
 from gpublur.backends.cuda import ops as cuda
+from gpublur.color import decode_table
 from gpublur.memory import CupyMemory, Memory, TorchMemory, gpu_memory
 from gpublur.types import BlurSpec, Edit, Resize, SubjectQuery
 
@@ -130,6 +131,21 @@ def test_any_width_and_alignment(gpu, cpu, offset, width):
     assert np.abs(out.astype(int) - want).max() <= 1
     assert (room[: 16 + offset] == 77).all()
     assert (room[16 + offset + out.size :] == 77).all()
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("low", [0.1, 0.2159, 0.5, 0.7, 0.99, 1.0])
+def test_bright_codes_are_found_by_their_bytes(low, linear):
+    """As decimate.cu does: beside any neighbours, a code whose light is above ``low`` carries into its highest bit."""
+    codes = np.arange(256, dtype=np.uint64)
+    bright, hot = decode_table(256, linear) > low, cuda.hot_codes(low, linear)
+    for beside in (0, 255):
+        words = codes << 8 | beside << 16 | beside
+        found = ((words & 0x7F7F7F7F) + hot & words & 0x8000) != 0
+        if hot == 0xFFFFFFFF:
+            assert bright[:128].any()  # then every row is looked at
+        else:
+            np.testing.assert_array_equal(found, bright)
 
 
 # --- Launches ---
