@@ -182,7 +182,7 @@ def aperture(planes: torch.Tensor, spec: BlurSpec, device: str) -> torch.Tensor:
     )
     most = float(planes.abs().max())
     wide = torch.nn.functional.pad(planes * (0.499 / max(most, 1e-30)), [across, across, down, down]) + MIDDLE
-    bare = BlurSpec(spec.mode, f"{pixels:.9f}px", 0.0, quality=spec.quality, linear_light=False, dither=False)
+    bare = BlurSpec(spec.mode, f"{pixels:.9f}px", 0.0, quality=spec.quality, linear_light=False, dither=False).checked()
     blurred = cached_engine(device).filter(wide.reshape(-1, 1, *wide.shape[-2:]), "NCHW", bare).reshape(wide.shape)
     return (blurred[..., down : down + height, across : across + width] - MIDDLE) * (most / 0.499)
 
@@ -263,6 +263,11 @@ class InGraph:
 
     def __init__(self, device: Any, model: Any, text_model: Any) -> None:
         self.device, self.model, self.text_model = device, model, text_model
+
+    @staticmethod
+    def blur_spec(*options: Any) -> BlurSpec:
+        """Return a checked blur; what `Engine.blur_spec` looks up, torch would not trace."""
+        return BlurSpec(*options).checked()
 
     def run(self, image: Any, layout: str | None, given: Any, query: SubjectQuery, step: Any, *settings: Any) -> Any:
         """Put `blur_background` into the graph; what is no operator is done outside of it."""
