@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -130,8 +130,9 @@ def microseconds(call: Callable[[], Any]) -> tuple[float, float]:
     return min(times), statistics.median(times)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+@contextmanager
+def stubbed() -> Iterator[StubbedGpu]:
+    """Give a GPU that launches nothing, on which tensors in this machine's memory seem to lie."""
     gpu = StubbedGpu()
 
     def memory(value: Any) -> HeldMemory | None:
@@ -142,6 +143,12 @@ def main() -> None:
         patch.object(loader, "status", lambda: (True, "")),
         patch("gpublur.arrays.gpu_memory", memory),
     ):
+        yield gpu
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with stubbed() as gpu:
         editor = Editor("cuda")
         head = "| call | us, least | us, median | launches | allocations | arguments, us in CuPy |"
         print(head + "\n|---" + 5 * "|--:" + "|")

@@ -10,6 +10,7 @@ import emulator
 import numpy as np
 import pytest
 from conftest import matte, scene
+from test_counts import CALLS_SLACK, calls_of
 
 import gpublur
 from gpublur import InvalidArgument, pipeline
@@ -98,8 +99,8 @@ def test_only_addresses_are_64_bits_without_a_sign():
     assert {name: n for name, n in found.items() if n} == {
         "PHOTO": 2, "ALPHA_SOURCE": 2, "COLOR_FIELDS": 2, "GRID": 2, "UPSAMPLING": 3, "STEPS": 3
     }  # fmt: skip
-    nested = [member for kind in kinds.values() for member, *_ in kind.fields.values() if member.fields]
-    assert not any(programs.pointers(member).any() for member in nested)
+    both = np.dtype([("first", "i8"), ("photo", structs.PHOTO), ("last", "u8")])
+    assert programs.pointers(both).nonzero()[0].tolist() == [1, 2, both.itemsize // 8 - 1]
 
 
 def struct(arg, dtype):
@@ -189,6 +190,20 @@ def test_nothing_is_kept_of_a_picture_or_of_memory(editor, monkeypatch):
     gc.collect()
     assert len(made) > 3
     assert [ref for ref in made if ref() is not None] == []
+
+
+@pytest.mark.parametrize(("name", "calls"), [("gaussian", 179), ("bokeh", 178), ("no mask", 104)])
+def test_a_call_costs_its_host_little(name, calls):
+    """Two allocations, of the result and of all else; and calls of functions, which no load of a machine changes."""
+    pytest.importorskip("torch")
+    from benchmarks import host
+
+    with host.stubbed():
+        call = host.jobs(Editor("cuda"))[name]
+        call()
+        host.HeldMemory.allocated = 0
+        assert calls_of(call) <= calls * CALLS_SLACK
+    assert host.HeldMemory.allocated == 2
 
 
 def test_few_are_kept():

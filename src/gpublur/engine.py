@@ -30,13 +30,13 @@ class Engine:
     device : backends.Device
     """
 
+    blur_spec = staticmethod(asked.blur)
+
     def __init__(self, device: Any = "auto", model: Any = "general", text_model: Any = None) -> None:
         self.asked = backends.device_name(device)
         self.device = backends.choose(device)
         self.model, self.text_model = model, text_model
         self._segmenters: dict[str, Any] = {}  # by device
-
-    blur_spec = staticmethod(asked.blur)
 
     def close(self) -> None:
         """Let the models go."""

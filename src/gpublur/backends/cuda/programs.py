@@ -234,15 +234,15 @@ def pointers(dtype: np.dtype[Any]) -> NDArray[np.bool_]:
     """Return of each word of a struct whether it is an address; nothing else has members of 64 bits without a sign."""
     found = np.zeros(dtype.itemsize // 8, bool)
     for member, start, *_ in (dtype.fields or {}).values():
-        if member == ADDRESS:
-            found[start // 8] = True
+        within = pointers(member) if member.fields else np.array([member == ADDRESS])
+        found[start // 8 :][: len(within)] |= within
     return found
 
 
 def one_behind_the_other(structs: list[np.dtype[Any]], start: int) -> np.dtype[Any]:
     """Return a struct of structs without names, the first of which begins at a byte."""
     ends = np.cumsum([start, *(struct.itemsize for struct in structs)]).tolist()
-    names, bare = zip(*((str(i), f"V{struct.itemsize}") for i, struct in enumerate(structs)), strict=True)
+    names, bare = [str(i) for i in range(len(structs))], [f"V{struct.itemsize}" for struct in structs]
     return np.dtype({"names": names, "formats": bare, "offsets": ends[:-1], "itemsize": ends[-1]})
 
 
