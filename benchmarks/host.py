@@ -1,23 +1,30 @@
 """How long a call on a GPU holds its caller: `python -m benchmarks.host`, which needs torch and no GPU.
 
 Launches are stubbed, and small tensors in this machine's memory stand for a GPU's, so that what is left is the host's
-own work: gpublur's Python, and torch's for the mask. CuPy's launches (some microseconds each) come on top.
+own work: gpublur's Python, and torch's for the mask. CuPy's launches (some microseconds each) come on top, of which one
+part is told where CuPy is installed: making C's arguments out of NumPy's. The first table is of whole calls, the second
+of what the first of them is made of, from the outside in.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 
+import gpublur
+from gpublur import pipeline
 from gpublur.api import Editor
-from gpublur.backends.cuda import loader
+from gpublur.backends.cuda import loader, ops
 from gpublur.memory import TorchMemory
+from gpublur.pipeline import Mask
+from gpublur.types import DEFAULT_THRESHOLD, SubjectQuery
 
 SIZE = 60, 80  # of the photo: torch's own work on the mask is to be as little as can be
 ROUNDS, CALLS = 100, 20
@@ -43,9 +50,12 @@ class StubbedGpu:
     """A `loader.Gpu` that launches nothing."""
 
     launches = 0
+    arguments: list[Any] | None = None  # of all launches, where they are wanted
 
-    def launch(self, *_: Any) -> None:
+    def launch(self, source: str, entry: str, grid: Any, block: Any, args: tuple[Any, ...], *_: Any) -> None:
         self.launches += 1
+        if self.arguments is not None:
+            self.arguments += args
 
     def on(self, _: int) -> AbstractContextManager[None]:
         return nullcontext()
@@ -74,7 +84,39 @@ def jobs(editor: Editor) -> dict[str, Callable[[], Any]]:
         "gaussian, refined": lambda: editor.blur_background(photo, "gaussian", 0.05, mask=floats, refine=True),
         "cut out": lambda: editor.remove_background(photo, mask=floats),
         "no mask": lambda: editor.gaussian_blur(photo, 0.05),
+        "gaussian, the module's function": lambda: gpublur.blur_background(
+            photo, "gaussian", 0.05, mask=floats, device="cuda"
+        ),
     }
+
+
+def layers(editor: Editor) -> dict[str, Callable[[], Any]]:
+    """Return what the gaussian's call is made of; what is indented is part of what stands before it."""
+    photo, given = torch.zeros((3, *SIZE), dtype=torch.uint8), torch.zeros(SIZE)
+    engine, asked = editor._engine, ("gaussian", 0.05, None, DEFAULT_THRESHOLD, "high", True, True)
+    spec, query = engine.blur_spec(*asked), SubjectQuery()
+    batch = engine.read(photo, None, whole=True)
+    [picture], [mask] = batch.pictures, engine.masks(given, batch)
+    return {
+        "options": lambda: (engine.blur_spec(*asked), SubjectQuery().checked()),
+        "reading the picture": lambda: engine.read(photo, None, whole=True),
+        "reading the mask": lambda: engine.masks(given, batch),
+        "- torch's clip": lambda: given.clip(0, 1),
+        "pipeline.run": lambda: pipeline.run(engine.device, picture, query, engine.load, mask, pipeline.blur, spec),
+        "- perform": lambda: ops.perform(ops, pipeline.blur, picture, Mask(mask), spec),
+        "- - torch's allocation, of two": lambda: torch.empty((3, *SIZE), dtype=torch.uint8, device=photo.device),
+    }
+
+
+def packed(args: list[Any]) -> float | None:
+    """Return the least time, in microseconds, in which CuPy makes C's arguments of NumPy's."""
+    try:
+        from cupy._core._scalar import CScalar
+        from cupy.cuda.function import CNumpyArray
+    except ImportError:
+        return None
+    makers = [(CNumpyArray if isinstance(arg, np.ndarray) else CScalar, arg) for arg in args]
+    return microseconds(lambda: [make(arg) for make, arg in makers])[0]
 
 
 def microseconds(call: Callable[[], Any]) -> tuple[float, float]:
@@ -88,8 +130,9 @@ def microseconds(call: Callable[[], Any]) -> tuple[float, float]:
     return min(times), statistics.median(times)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
+@contextmanager
+def stubbed() -> Iterator[StubbedGpu]:
+    """Give a GPU that launches nothing, on which tensors in this machine's memory seem to lie."""
     gpu = StubbedGpu()
 
     def memory(value: Any) -> HeldMemory | None:
@@ -100,13 +143,26 @@ def main() -> None:
         patch.object(loader, "status", lambda: (True, "")),
         patch("gpublur.arrays.gpu_memory", memory),
     ):
-        print("| call | us, least | us, median | launches | allocations |\n|---|--:|--:|--:|--:|")
-        for name, call in jobs(Editor("cuda")).items():
+        yield gpu
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    with stubbed() as gpu:
+        editor = Editor("cuda")
+        head = "| call | us, least | us, median | launches | allocations | arguments, us in CuPy |"
+        print(head + "\n|---" + 5 * "|--:" + "|")
+        for name, call in jobs(editor).items():
             call()
-            gpu.launches, HeldMemory.allocated = 0, 0
+            gpu.launches, gpu.arguments, HeldMemory.allocated = 0, [], 0
             call()
-            counts = gpu.launches, HeldMemory.allocated
-            print("| {} | {:.0f} | {:.0f} | {} | {} |".format(name, *microseconds(call), *counts))
+            counts, args, gpu.arguments = (gpu.launches, HeldMemory.allocated), gpu.arguments, None
+            packing = packed(args)
+            told = "not installed" if packing is None else f"{packing:.0f}"
+            print("| {} | {:.0f} | {:.0f} | {} | {} | {} |".format(name, *microseconds(call), *counts, told))
+        print("\n| layer of the gaussian | us, least | us, median |\n|---|--:|--:|")
+        for name, call in layers(editor).items():
+            print("| {} | {:.1f} | {:.1f} |".format(name, *microseconds(call)))
 
 
 if __name__ == "__main__":

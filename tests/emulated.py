@@ -24,8 +24,8 @@ class EmulatedMemory(Memory):
 
     def scratch(self, room):
         """Buffers apart from each other, so that what is written beside one is seen; gpu_check's sanitizer, too."""
-        buffers = {name: self.empty((size,), "float32") for name, size in room.sizes.items()}
-        return buffers, {name: np.uint64(self.address(buffer)) for name, buffer in buffers.items()}
+        buffers = [self.empty((size,), "float32") for size in room.sizes.values()]
+        return buffers, np.array([self.address(buffer) for buffer in buffers], np.uint64)
 
     def adopt(self, array):
         return np.array(array) if isinstance(array, np.ndarray) and not array.flags.writeable else np.asarray(array)

@@ -389,7 +389,7 @@ def test_torch_tensors_stay_torch_tensors(gpu, cpu, monkeypatch):
     fake = Fake(torch, torch.device("cpu"))
     monkeypatch.setattr("gpublur.arrays.gpu_memory", lambda value: fake if isinstance(value, torch.Tensor) else None)
     read = []
-    monkeypatch.setattr(cuda, "decode", lambda p, linear, decode=cuda.decode: read.append(p) or decode(p, linear))
+    monkeypatch.setattr(cuda, "to_device", lambda p, door=cuda.to_device: read.append(door(p)) or read[-1])
     for mask in (torch.from_numpy(MASK), MASK, torch.from_numpy(MASK)[None]):
         out = gpu.blur_background(given, "bokeh", 0.03, mask=mask, refine=True)
         want = cpu.blur_background(given.permute(1, 2, 0).numpy(), "bokeh", 0.03, mask=MASK, refine=True)
@@ -491,7 +491,10 @@ def test_the_models_mask_stays_where_it_is(gpu, cpu, monkeypatch):
     for editor in (gpu, cpu):
         editor._engine.model, editor._engine._segmenters = bright, {}
     seen = []
-    monkeypatch.setattr(cuda, "matte", lambda s, m, r, matte=cuda.matte: seen.append(m) or matte(s, m, r))
+    perform = cuda.perform
+    monkeypatch.setattr(
+        cuda, "perform", lambda b, s, p, mask, *rest: seen.append(mask.values) or perform(b, s, p, mask, *rest)
+    )
     for channels, planar in LAYOUTS.values():
         given = pictured(channels, planar, "float32")
         layout = "CHW" if planar else "HWC"

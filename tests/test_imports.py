@@ -19,7 +19,7 @@ LAYERS = (
     "checks",
     "outline",
     "types image_io",
-    "arrays optics matting",
+    "arrays asked optics matting",
     "backends geometry masks",
     "devices",
     "segmentation contours",

@@ -1,6 +1,7 @@
 """torch's operators, gradients, modules and transforms: in graphs, and the same pictures as the functions."""
 
 import doctest
+import warnings
 
 import numpy as np
 import pytest
@@ -85,6 +86,20 @@ def test_what_is_no_operator_breaks_the_graph_and_says_so(picture):
 def test_wrong_arguments_are_told_while_it_compiles(picture):
     with pytest.raises(gpublur.InvalidArgument, match=r"12\.0 pixels are '12\.0px'"):
         torch.compile(lambda x: gpublur.gaussian_blur(x, 12), **GRAPH)(picture)
+
+
+def test_wrong_arguments_are_told_outside_of_the_graph(picture):
+    for call in (gpublur.gaussian_blur, gpublur.bokeh_blur, gpublur.blur_background):
+        with pytest.raises(gpublur.InvalidArgument, match=r"12 pixels are '12px'"):
+            torch.compile(lambda x, call=call: call([x], radius=12, device="cpu"), backend="eager")(picture)
+
+
+def test_torch_warns_of_nothing_that_it_traces(picture, mask):
+    """As of a cache, which it would look through."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.compile(lambda x, m: gpublur.blur_background(x, mask=m, device="cpu"), **GRAPH)(picture, mask)
+        torch.compile(lambda x: gpublur.gaussian_blur(x, device="cpu"), **GRAPH)(picture)
 
 
 def test_exported(picture, mask):

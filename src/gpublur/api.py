@@ -30,7 +30,6 @@ from .types import (
     DEFAULT_RADIUS,
     DEFAULT_THRESHOLD,
     MODES,
-    BlurSpec,
     Edit,
     Mode,
     OnNoSubject,
@@ -190,9 +189,10 @@ class Editor:
         >>> bool(blurred[~subject].std() < image[~subject].std() / 2)
         True
         """
-        spec = BlurSpec(mode, radius, highlights, highlight_threshold, quality, linear_light, dither).checked()
+        engine = self._engine_for(image, device, model)
+        spec = engine.blur_spec(mode, radius, highlights, highlight_threshold, quality, linear_light, dither)
         query = SubjectQuery(prompt, negative_prompt, on_no_subject, refine, details)
-        return self._engine_for(image, device, model).run(image, layout, mask, query, pipeline.blur, spec)
+        return engine.run(image, layout, mask, query, pipeline.blur, spec)
 
     @called_as(RemoveBackground)
     def remove_background(
@@ -275,8 +275,9 @@ class Editor:
         >>> round(float(blurred.max() * 2 * np.pi * sigma**2), 3)  # the height of a Gaussian
         1.0
         """
-        spec = BlurSpec("gaussian", radius, 0.0, quality=quality, linear_light=linear_light, dither=dither)
-        return self._engine_for(image, device, None).filter(image, layout, spec)
+        engine = self._engine_for(image, device, None)
+        spec = engine.blur_spec("gaussian", radius, 0.0, DEFAULT_THRESHOLD, quality, linear_light, dither)
+        return engine.filter(image, layout, spec)
 
     @called_as(BokehBlur)
     def bokeh_blur(
@@ -297,8 +298,9 @@ class Editor:
         >>> round(float(blurred.max() * np.pi * radius**2), 3)  # a flat disk
         1.0
         """
-        spec = BlurSpec("bokeh", radius, highlights, highlight_threshold, quality, linear_light, dither)
-        return self._engine_for(image, device, None).filter(image, layout, spec)
+        engine = self._engine_for(image, device, None)
+        spec = engine.blur_spec("bokeh", radius, highlights, highlight_threshold, quality, linear_light, dither)
+        return engine.filter(image, layout, spec)
 
     @called_as(ApplyEdit)
     def apply(

@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import cached_property, lru_cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from .memory import HOST, Memory, gpu_memory
 
 LAYOUTS = ("HW", "HWC", "CHW", "NHWC", "NCHW")
 DTYPES = ("uint8", "uint16", "float16", "bfloat16", "float32", "float64")
-FILES = (str, os.PathLike, bytes, Photo)  # a picture in a file, or of one
 DLPACK_CUDA = 2  # a DLPack device type, as is 1 for this machine's memory
 NEUTRAL = 0.5  # display value of the ground that a model sees behind what is transparent
 OVERSHOOT = 1e-3  # of float pictures beyond [0, 1], as resampling leaves it; more is a mistake in scale
@@ -49,10 +48,10 @@ class Picture:
             pixels.flags.writeable = False
         object.__setattr__(self, "pixels", pixels)
 
-    @cached_property
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        height, width = self.pixels.shape[-2:] if self.planar else self.pixels.shape[-3:-1]
+        *_, height, width = self.pixels.shape if self.planar else self.pixels.shape[:-1]
         return int(height), int(width)
 
     @property
@@ -142,8 +141,7 @@ class Picture:
         return cls(np.moveaxis(pixels, 2, 0) if planar else pixels, planar)
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(NamedTuple):
     """What a caller gave, as pictures, and the way back: ``give`` turns as many results into the caller's kind."""
 
     pictures: list[Picture]
@@ -181,7 +179,7 @@ def read(
     """
     if layout is not None and layout not in LAYOUTS:
         raise InvalidArgument(f"layout={layout!r} is not one of {', '.join(LAYOUTS)}")
-    if isinstance(image, FILES):
+    if is_file(image):
         return read_file(image, name, gpu, whole)
     if isinstance(image, (list, tuple)):
         each = [read(item, layout, f"{name}[{i}]", gpu=gpu, whole=whole) for i, item in enumerate(image)]
@@ -208,22 +206,9 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
         array, native, layout = pil_pixels(image, name), "HWC", None
     else:
         array, memory, back, native = to_array(image, name, gpu)
-    shape = tuple(array.shape)
-    axes = layout or {2: "HW", 3: native, 4: "N" + native}.get(len(shape), "")
-    if len(axes) != len(shape):
-        raise InvalidArgument(f"{name} has shape {shape}, which is not {layout or 'HW, ' + native + ' or N' + native}")
     dtype, stored = dtype_name(array), array.dtype  # the latter knows the byte order
-    if dtype not in DTYPES:
-        raise InvalidArgument(f"{name} has dtype {dtype}, which is not one of {', '.join(DTYPES)}")
-    if 0 in shape:
-        raise InvalidArgument(f"{name} has shape {shape}: no side may be 0")
-    planar = "CHW" in (axes if "C" in axes else native)  # without a channel axis it is told by where one would be added
-    channels = shape[axes.index("C")] if "C" in axes else 1
-    if channels not in (1, 3, 4):
-        raise InvalidArgument(
-            f"{name} has {channels} channels (shape {shape} read as {axes}); 1, 3 or 4 are allowed, see layout="
-        )
-    if dtype.startswith("float") and memory is HOST:
+    axes, planar = axes_of(tuple(array.shape), dtype, layout, native, name)
+    if memory is HOST and dtype.startswith("float"):
         array = in_range(array, name)
     worked = worked_as(dtype, gpu)
     many = "N" in axes and not whole
@@ -255,6 +240,24 @@ def read_one(image: Any, layout: str | None, name: str, gpu: bool, whole: bool) 
     return Batch(pictures, give, give_planes, single="N" not in axes)
 
 
+@lru_cache(maxsize=256)
+def axes_of(shape: tuple[int, ...], dtype: str, layout: str | None, native: str, name: str) -> tuple[str, bool]:
+    """Return the axes of a picture, a word of `LAYOUTS`, and whether it is planar; refuse what is no picture."""
+    axes = layout or {2: "HW", 3: native, 4: "N" + native}.get(len(shape), "")
+    if len(axes) != len(shape):
+        raise InvalidArgument(f"{name} has shape {shape}, which is not {layout or 'HW, ' + native + ' or N' + native}")
+    if dtype not in DTYPES:
+        raise InvalidArgument(f"{name} has dtype {dtype}, which is not one of {', '.join(DTYPES)}")
+    if 0 in shape:
+        raise InvalidArgument(f"{name} has shape {shape}: no side may be 0")
+    channels = shape[axes.index("C")] if "C" in axes else 1
+    if channels not in (1, 3, 4):
+        raise InvalidArgument(
+            f"{name} has {channels} channels (shape {shape} read as {axes}); 1, 3 or 4 are allowed, see layout="
+        )
+    return axes, "CHW" in (axes if "C" in axes else native)  # without a channel axis by where one would be added
+
+
 def is_channels_last(array: Any, memory: Memory) -> bool:
     """Return whether planes (..., C, H, W) on a GPU lie there as interleaved pixels, which need no copy."""
     if not memory.on_gpu or memory.is_contiguous(array):
@@ -273,6 +276,11 @@ def in_range(array: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     if not (low >= -OVERSHOOT and high <= 1 + OVERSHOOT):
         raise InvalidArgument(f"{name} has values from {low:g} to {high:g}; floats must be finite and in [0, 1]")
     return array
+
+
+def is_file(value: Any) -> bool:
+    """Return whether a value is a picture in a file, or of one: a path, bytes or a `Photo`."""
+    return isinstance(value, (str, bytes, Photo)) or hasattr(type(value), "__fspath__")  # os.PathLike, asked at once
 
 
 def is_pil(value: Any) -> bool:
@@ -352,6 +360,11 @@ def with_pixels(photo: Photo, pixels: NDArray[Any]) -> Photo:
     return replace(photo, format=image_io.fitting(photo.format, alpha=photo.alpha))
 
 
+def same(out: Any) -> Any:
+    """Return what it is given: the way back of arrays that are worked on as they are."""
+    return out
+
+
 def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[Any], Any], str]:
     """Return an array over the same memory, where that is, the way back, and the kind's own axis order.
 
@@ -364,9 +377,9 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
             raise InvalidArgument(
                 f"{name} lies on cuda:{memory.device}, which device='cpu' does not take; move it to the CPU"
             )
-        return value.detach() if tensor else value, memory, lambda out: out, "CHW" if tensor else "HWC"
+        return value.detach() if tensor and value.requires_grad else value, memory, same, "CHW" if tensor else "HWC"
     if isinstance(value, np.ndarray):
-        return np.asarray(value), HOST, lambda out: out, "HWC"
+        return np.asarray(value), HOST, same, "HWC"
     if tensor:
         try:
             if value.dtype == torch.bfloat16:  # type: ignore[union-attr]
@@ -381,7 +394,7 @@ def to_array(value: Any, name: str, gpu: bool) -> tuple[Any, Memory, Callable[[A
         try:
             if gpu and value.__dlpack_device__()[0] == DLPACK_CUDA:
                 array = sys.modules["cupy"].from_dlpack(value)  # the GPU backend has loaded it
-                return array, gpu_memory(array) or HOST, back or (lambda out: out), "HWC"
+                return array, gpu_memory(array) or HOST, back or same, "HWC"
             return np.from_dlpack(value), HOST, back or np.asarray, "HWC"
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             where = "on this GPU" if gpu else "in this machine's memory"

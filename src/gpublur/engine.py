@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import arrays, backends, edits, image_io, masks, pipeline, segmentation
+from . import arrays, asked, backends, edits, image_io, masks, pipeline, segmentation
 from .arrays import Batch, Picture
 from .checks import flag
 from .errors import InvalidArgument, PictureTooLarge
@@ -29,6 +29,8 @@ class Engine:
         The device's name as it was asked for, ``"auto"`` perhaps.
     device : backends.Device
     """
+
+    blur_spec = staticmethod(asked.blur)
 
     def __init__(self, device: Any = "auto", model: Any = "general", text_model: Any = None) -> None:
         self.asked = backends.device_name(device)
@@ -55,8 +57,9 @@ class Engine:
 
     def warmup(self, picture: Picture) -> None:
         """Load everything that a picture which lies where this one does may need."""
-        with pipeline.on_device(self.device, picture):
-            self.device.backend.warmup()
+        backend = self.device.backend
+        with backend.device_context(picture, self.device.ordinal):
+            backend.warmup()
             self.load().warmup()
 
     def run(
@@ -64,12 +67,8 @@ class Engine:
     ) -> Any:
         """Do a step of `pipeline` on every picture, and give the results back in the caller's kind."""
         query = query.checked()
-        for name in ("prompt", "negative_prompt"):
-            words = getattr(query, name)
-            if given is not None and words is not None:
-                raise InvalidArgument(f"mask and {name}={words!r} exclude each other: no model would look for it")
-            negative = name == "negative_prompt"
-            segmentation.check_words(name, words, self.model, self.text_model, negative=negative)
+        if query.prompt is not None or query.negative_prompt is not None:
+            self.check_words(query, given)
         given = masks.opened(given)
         batch = self.read(image, layout, whole=not isinstance(given, (list, tuple)))
         done = [
@@ -82,6 +81,15 @@ class Engine:
             return results
         return results, infos[0] if batch.single else infos
 
+    def check_words(self, query: SubjectQuery, given: Any) -> None:
+        """Raise what is wrong with the words for a subject."""
+        for name in ("prompt", "negative_prompt"):
+            words = getattr(query, name)
+            if given is not None and words is not None:
+                raise InvalidArgument(f"mask and {name}={words!r} exclude each other: no model would look for it")
+            negative = name == "negative_prompt"
+            segmentation.check_words(name, words, self.model, self.text_model, negative=negative)
+
     def masks(self, given: Any, batch: Batch) -> Sequence[Any]:
         """Return the given mask of each picture, or None for each."""
         if given is None:
@@ -89,8 +97,8 @@ class Engine:
         return masks.read_mask(given, batch.pictures, self.device.backend.ON_GPU)
 
     def filter(self, image: Any, layout: str | None, spec: BlurSpec) -> Any:
-        """Blur every picture as a whole."""
-        spec, batch = spec.checked(), self.read(image, layout, whole=True)
+        """Blur every picture as a whole, by a checked spec."""
+        batch = self.read(image, layout, whole=True)
         return batch.give([pipeline.run_filter(self.device, picture, spec) for picture in batch.pictures])
 
     def apply(self, image: Any, edit: Edit, given: Any, layout: str | None, details: bool) -> Any:

@@ -8,13 +8,14 @@ refused, for nobody can know which label is meant.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import image_io
-from .arrays import FILES, Picture, in_range, is_pil, pil_pixels, to_array, upright
+from .arrays import Picture, in_range, is_file, is_pil, pil_pixels, to_array, upright
 from .color import dtype_name, max_value, to_unit
 from .errors import InvalidArgument
 from .image_io import Photo
@@ -51,14 +52,14 @@ def read_mask(mask: Any, pictures: Sequence[Picture], gpu: bool = False) -> list
         for what they should be.
     """
     count = sum(picture.count for picture in pictures)
-    axes, told = pictures[0].pixels.ndim - 1 if pictures else 2, ""  # of each mask: 2, or 3 for a whole batch
+    axes, given = pictures[0].pixels.ndim - 1 if pictures else 2, None  # of each mask: 2, or 3 for a whole batch
     if isinstance(mask, (list, tuple)):
         items = [_given(one, f"mask[{i}]", gpu) for i, one in enumerate(mask)]
     else:
         given = _given(mask, "mask", gpu)
-        told = f" (shape {tuple(given.array.shape)})"
         items = _of_batch(given, count) if axes == 3 else _of_pictures(given, count)
     if len(items) != len(pictures):
+        told = "" if given is None else f" (shape {tuple(given.array.shape)})"
         raise InvalidArgument(
             f"mask has {len(items)} masks{told} for {count} pictures; each needs its own, (h, w), or all the same one"
         )
@@ -75,7 +76,7 @@ def opened(mask: Any) -> Any:
     ImageFileError, InvalidArgument
         It cannot be read; it is no mask.
     """
-    if not isinstance(mask, FILES):
+    if not is_file(mask):
         return mask
     photo = mask if isinstance(mask, Photo) else image_io.open(mask)
     name = "mask" if isinstance(mask, (bytes, Photo)) else str(mask)
@@ -133,19 +134,19 @@ def _one(given: Given, picture: Picture) -> Any:
     given = _without_channels(given, axes)
     if given.array.ndim != axes or 0 in shape:
         raise InvalidArgument(f"{given.name} has shape {shape}; it must be (h, w)")
+    check_proportions(given.name, *given.array.shape[-2:], *picture.size)
     memory = given.memory
     with memory.context():
-        array = _values(given)
-    (h, w), (height, width) = array.shape[-2:], picture.size
+        array = memory.contiguous(_values(given))
+    return np.require(array, None, "W") if memory is HOST else array  # one type for Numba, as models return it
+
+
+@lru_cache(maxsize=256)
+def check_proportions(name: str, h: int, w: int, height: int, width: int) -> None:
+    """Refuse a mask of other proportions than its picture's, but for what rounding makes of them."""
     slack = max(height / h, width / w, 1) + 1  # pixels of the picture that one of the mask covers, and rounding
     if abs(h * width / w - height) > slack and abs(w * height / h - width) > slack:
-        raise InvalidArgument(
-            f"{given.name} is {w} x {h}, which has not the proportions of its picture, {width} x {height}"
-        )
-    if memory is HOST:
-        return np.require(array, None, ("C", "ALIGNED", "WRITEABLE"))  # one type for Numba, as models return it
-    with memory.context():
-        return memory.contiguous(array)
+        raise InvalidArgument(f"{name} is {w} x {h}, which has not the proportions of its picture, {width} x {height}")
 
 
 def _without_channels(given: Given, axes: int) -> Given:
@@ -208,9 +209,8 @@ def _values(given: Given) -> Any:
         _refuse_labels(array, name)
     if dtype == "uint16":
         array = memory.cast(array, "float32")
-    booleans = memory.cast(memory.highest(array) <= 1, "uint8")  # of each mask; on a GPU nothing waits for the answer
-    if memory is not HOST or booleans.any():
-        array = array * (memory.cast(booleans, dtype_name(array)) * (white - 1) + 1)
+    if memory is not HOST or (array.max(axis=(-2, -1)) <= 1).any():
+        array = memory.spread(array, white)
     return array if dtype == "uint8" else array / white
 
 

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import InvalidArgument
 
@@ -26,22 +27,26 @@ class Room(NamedTuple):
     ----------
     sizes : dict
         Floats of each.
-    starts : dict
+    starts : array
         Where each begins, bytes.
     total : int
         Floats of all.
     """
 
     sizes: dict[str, int]
-    starts: dict[str, np.uint64]
+    starts: NDArray[np.uint64]
     total: int
 
     @classmethod
     def of(cls, sizes: dict[str, int]) -> Room:
         """Return the room for buffers of so many floats, each of which begins at a multiple of ALIGNED bytes."""
         bytes_ = [-(-4 * floats // ALIGNED) * ALIGNED for floats in sizes.values()]
-        *starts, end = np.cumsum([0, *bytes_], dtype=np.uint64)
-        return cls(sizes, dict(zip(sizes, starts, strict=True)), int(end) // 4)
+        ends = np.cumsum([0, *bytes_], dtype=np.uint64)
+        return cls(sizes, ends[:-1], int(ends[-1]) // 4)
+
+    def named(self, addresses: NDArray[np.uint64]) -> dict[str, np.uint64]:
+        """Return the address of each buffer by its name."""
+        return dict(zip(self.sizes, addresses, strict=True))
 
 
 class Memory:
@@ -64,11 +69,10 @@ class Memory:
     def empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         return np.empty(shape, dtype)
 
-    def scratch(self, room: Room) -> tuple[Any, dict[str, np.uint64]]:
+    def scratch(self, room: Room) -> tuple[Any, NDArray[np.uint64]]:
         """Allocate buffers; return what keeps them, and the address of each."""
         buffer = self.empty((room.total,), "float32")
-        base = np.uint64(self.address(buffer))
-        return buffer, {name: base + start for name, start in room.starts.items()}
+        return buffer, room.starts + np.uint64(self.address(buffer))
 
     def address(self, array: Any) -> int:
         return int(array.ctypes.data)
@@ -112,9 +116,10 @@ class Memory:
         """Return a view of an array with an axis elsewhere."""
         return np.moveaxis(array, source, target)
 
-    def highest(self, planes: Any) -> Any:
-        """Return the highest value of each plane (..., h, w), as (..., 1, 1)."""
-        return planes.max(axis=(-2, -1), keepdims=True)
+    def spread(self, planes: Any, white: int) -> Any:
+        """Return planes (..., h, w), those times ``white`` that are nowhere above 1; nothing waits to know which."""
+        booleans = planes.max(axis=(-2, -1), keepdims=True) <= 1
+        return planes * (self.cast(booleans, planes.dtype) * (white - 1) + 1)
 
     def stack(self, arrays: list[Any]) -> Any:
         return np.stack(arrays)
@@ -260,8 +265,9 @@ class TorchMemory(Memory):
     def move_axis(self, array: Any, source: int, target: int) -> Any:
         return array.movedim(source, target)
 
-    def highest(self, planes: Any) -> Any:
-        return planes.amax((-2, -1), keepdim=True)
+    def spread(self, planes: Any, white: int) -> Any:
+        booleans = planes.amax((-2, -1), keepdim=True).le_(1)
+        return self.torch.addcmul(planes, planes, booleans, value=white - 1)
 
     def stack(self, arrays: list[Any]) -> Any:
         return self.torch.stack(arrays)

@@ -182,7 +182,7 @@ def aperture(planes: torch.Tensor, spec: BlurSpec, device: str) -> torch.Tensor:
     )
     most = float(planes.abs().max())
     wide = torch.nn.functional.pad(planes * (0.499 / max(most, 1e-30)), [across, across, down, down]) + MIDDLE
-    bare = BlurSpec(spec.mode, f"{pixels:.9f}px", 0.0, quality=spec.quality, linear_light=False, dither=False)
+    bare = BlurSpec(spec.mode, f"{pixels:.9f}px", 0.0, quality=spec.quality, linear_light=False, dither=False).checked()
     blurred = cached_engine(device).filter(wide.reshape(-1, 1, *wide.shape[-2:]), "NCHW", bare).reshape(wide.shape)
     return (blurred[..., down : down + height, across : across + width] - MIDDLE) * (most / 0.499)
 
@@ -261,11 +261,15 @@ torch.library.impl("gpublur::composite", "CompositeImplicitAutograd", composite)
 class InGraph:
     """What an `Engine` is to an `Editor`, where torch traces the call or is to know its gradient."""
 
+    blur_spec = BlurSpec  # not checked yet: what `Engine.blur_spec` looks up, torch would not trace
+
     def __init__(self, device: Any, model: Any, text_model: Any) -> None:
         self.device, self.model, self.text_model = device, model, text_model
 
     def run(self, image: Any, layout: str | None, given: Any, query: SubjectQuery, step: Any, *settings: Any) -> Any:
         """Put `blur_background` into the graph; what is no operator is done outside of it."""
+        if step is pipeline.blur:
+            settings = (settings[0].checked(),)
         named = isinstance(self.model, str) or given is not None
         plain = isinstance(image, torch.Tensor) and (given is None or isinstance(given, torch.Tensor))
         if step is not pipeline.blur or query.details or not (named and plain):
@@ -284,7 +288,7 @@ class InGraph:
     def filter(self, image: Any, layout: str | None, spec: BlurSpec) -> Any:
         """Put `gaussian_blur` or `bokeh_blur` into the graph."""
         if not isinstance(image, torch.Tensor):
-            return outside(self, "filter", image, layout, spec)
+            return outside(self, "filter", image, layout, spec.checked())
         radius, pixels = size_of(spec)
         how = {"quality": spec.quality, "linear_light": spec.linear_light, "dither": spec.dither, "layout": layout}
         how["device"] = str(self.device)

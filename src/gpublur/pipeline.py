@@ -2,14 +2,13 @@
 
 mask -> matte -> blur | cut out | fill -> crop, paint behind, resize
 
-A step takes values and returns values. It works where its picture lies after `on_device`, by the operations of a
-`Backend`, and its result goes back to where the caller's picture lies.
+A step takes values and returns values. It works where its picture lies after `Backend.to_device`, by the operations
+of that backend, and its result goes back to where the caller's picture lies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from functools import wraps
@@ -100,23 +99,20 @@ def run(
     -------
     result, infos
     """
-    with on_device(device, picture) as here:
-        mask = find_mask(device.backend, here, query, load() if given is None else None, given)
-        return device.backend.to_input_device(step(device.backend, here, mask, *settings), picture), mask.infos
+    backend = device.backend
+    with backend.device_context(picture, device.ordinal):
+        here = backend.to_device(picture)
+        mask = find_mask(backend, here, query, load() if given is None else None, given)
+        return backend.to_input_device(backend.perform(backend, step, here, mask, *settings), picture), mask.infos
 
 
 @with_room
 def run_filter(device: Device, picture: Picture, spec: BlurSpec) -> Array:
     """Take a picture to the device, blur all of it, and bring the result back."""
-    with on_device(device, picture) as here:
-        return device.backend.to_input_device(blur(device.backend, here, None, spec), picture)
-
-
-@contextmanager
-def on_device(device: Device, picture: Picture) -> Iterator[Picture]:
-    """Give the picture where the device works, and the caller its turn there."""
-    with device.backend.device_context(picture, device.ordinal):
-        yield device.backend.to_device(picture)
+    backend = device.backend
+    with backend.device_context(picture, device.ordinal):
+        here = backend.to_device(picture)
+        return backend.to_input_device(backend.perform(backend, blur, here, None, spec), picture)
 
 
 def find_mask(backend: Backend, picture: Picture, query: SubjectQuery, segmenter: Any, given: Array | None) -> Mask:
@@ -212,7 +208,8 @@ def apply_edit(
         The info is None where nobody asked, or no model was asked.
     """
     backend = device.backend
-    with on_device(device, picture) as here:
+    with backend.device_context(picture, device.ordinal):
+        here = backend.to_device(picture)
         segmenter = None if load is None else load()
         mask = whole_mask(backend, here, edit, segmenter, given, details)
         subject = subject_of(edit, mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -57,6 +57,11 @@ class Backend(Protocol):
 
     def to_input_device(self, result: Array, picture: Picture) -> Array:
         """Return a result where the picture that was given lies."""
+
+    def perform(
+        self, backend: Backend, step: Callable[..., Array], picture: Picture, mask: Any, *settings: Any
+    ) -> Array:
+        """Return what a step of `pipeline` does with a picture and its mask, by the operations of this ``backend``."""
 
     def empty(self, picture: Picture, channels: int) -> Array:
         """Allocate a picture of the same size, layout and dtype."""

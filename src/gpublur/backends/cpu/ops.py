@@ -6,7 +6,7 @@ the memory needed does not grow with the radius; each row is decoded once for th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -93,6 +93,11 @@ def to_device(picture: Picture) -> Picture:
 def to_input_device(result: NDArray[Any], picture: Picture) -> NDArray[Any]:
     """Return a result, which lies where its picture does."""
     return result
+
+
+def perform(backend: Any, step: Callable[..., Any], picture: Picture, mask: Any, *settings: Any) -> Any:
+    """Do a step of `pipeline`."""
+    return step(backend, picture, mask, *settings)
 
 
 def empty(picture: Picture, channels: int) -> NDArray[Any]:

@@ -1,12 +1,13 @@
 """The operations on CUDA: check, caller's stream, allocate, plan, launch; nothing waits for the GPU.
 
 Buffers come from the pool of the picture's own library (see `gpublur.memory`), one for each operation that needs any.
-What of a launch is the same for all pictures of a kind is kept by `launches`; here addresses are added to it.
+What of a launch is the same for all pictures of a kind is kept by `launches`; here addresses are added to it. A whole
+step is recorded by `programs`, which these operations launch through: `perform`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from ...color import decode_table, dtype_name
 from ...errors import DeviceUnavailable, InvalidArgument
 from ...optics import BORDER, Plan, Spans, Taps
 from ...types import BlurSpec
-from . import launches, loader, tables
+from . import launches, loader, programs, tables
 from .launches import Form, Launch
 from .structs import (
     ALPHA_SOURCE,
@@ -44,7 +45,7 @@ class Source(NamedTuple):
     photo: NDArray[Any]  # PHOTO
     picture: Picture
     form: Form
-    stream: int  # the caller's
+    queue: programs.Live | programs.Recorder  # where launches go
     table: Any  # kept alive while kernels may read it
 
 
@@ -124,6 +125,19 @@ def to_input_device(result: Any, picture: Picture) -> Any:
     return result if picture.memory.on_gpu else loader.gpu().download(result)
 
 
+def perform(backend: Any, step: Callable[..., Any], picture: Picture, mask: Any, *settings: Any) -> Any:
+    """Do a step of `pipeline`: run its program, or where there is more to it than launches, do it as it stands."""
+    memory, given, kinds = picture.memory, [picture.pixels], None
+    if mask is not None:
+        values = memory.contiguous(memory.adopt(mask.values))
+        given.append(values)
+        kinds = type(mask)(programs.kind(values), mask.refine, mask.on_no_subject)
+    program = programs.program(backend, step, programs.kind(picture.pixels), picture.planar, kinds, *settings)
+    if program is not None:
+        return program.run(memory, *given)
+    return step(backend, picture, mask and mask._replace(values=given[1]), *settings)
+
+
 def empty(picture: Picture, channels: int) -> Any:
     """Allocate a picture of the same size, layout and dtype."""
     return picture.memory.empty(picture.shape(channels), picture.dtype)
@@ -132,14 +146,15 @@ def empty(picture: Picture, channels: int) -> Any:
 def decode(picture: Picture, linear: bool) -> Source:
     """Return the picture and how to decode it, to linear light or to display values."""
     table: tables.Table | None = None  # other types have too many values
+    queue = programs.queue(picture.memory)
     if picture.dtype == "uint8":
-        table = tables.kept(("decode", linear), picture.memory, lambda: {"decode": decode_table(256, linear)})
-    return source_with(picture, linear, table)
+        table = queue.table(("decode", linear), lambda: {"decode": decode_table(256, linear)})
+    return source_with(picture, linear, table, queue)
 
 
 def shrink(picture: Picture, side: int) -> Any:
     """Return pictures as a network sees them; floats beyond [0, 1] are clipped."""
-    source = source_with(picture, False, None)
+    source = source_with(picture, False, None, programs.queue(picture.memory))
     out = picture.memory.empty((source.form.pictures, 3, side, side), "float32")
     where, sizes = launches.shrink(source.form, side)
     launch(source, where, source.photo, address(source, out), *sizes)
@@ -162,7 +177,8 @@ def matte(source: Source, mask: Any, refine: bool) -> Matte:
     memory = source.picture.memory
     mask = memory.contiguous(memory.adopt(mask))
     plan = launches.matte(source.form, tuple(mask.shape[-2:]), dtype_name(mask) == "uint8", refine)
-    buffer, at = memory.scratch(plan.room)
+    buffer, addresses = memory.scratch(plan.room)
+    at = plan.room.named(addresses)
     cover = np.array((memory.address(mask), 0, *plan.mask), ALPHA_SOURCE)
     if plan.guided:
         launch(source, plan.fit, source.photo, cover, plan.sampling, TUNED, at["fits"], at["weights"])
@@ -204,10 +220,9 @@ def hot_codes(low: float, linear: bool) -> int:
 def frames(plan: Plan, source: Source) -> Frames:
     """Allocate the low-resolution frame twice, and put the plan's arrays beside it."""
     rows, columns = (n + 2 * BORDER for n in plan.grid)
-    memory = source.picture.memory
-    table = tables.kept(plan, memory, lambda: tables.of(plan))
-    buffer, at = memory.scratch(launches.frames(source.form, rows, columns))
-    return Frames(at["cells"], at["other"], rows, columns, table, buffer)
+    table = source.queue.table(plan, lambda: tables.of(plan))
+    buffer, (cells, other) = source.picture.memory.scratch(launches.frames(source.form, rows, columns))
+    return Frames(cells, other, rows, columns, table, buffer)
 
 
 def bands(plan: Plan, source: Source) -> Iterator[Source]:
@@ -268,11 +283,13 @@ def host_context(ordinal: int | None) -> Iterator[None]:
         yield
 
 
-def source_with(picture: Picture, linear: bool, table: tables.Table | None) -> Source:
+def source_with(
+    picture: Picture, linear: bool, table: tables.Table | None, queue: programs.Live | programs.Recorder
+) -> Source:
     """Return the picture with a table of its code values' light, for kernels that need one."""
     form, memory = launches.form(picture), picture.memory
     photo = memory.address(picture.pixels), table.at["decode"] if table else 0, *launches.photo(form, linear)
-    return Source(np.array(photo, PHOTO), picture, form, memory.stream(), table)
+    return Source(np.array(photo, PHOTO), picture, form, queue, table)
 
 
 def colour_fields(source: Source, cover: NDArray[Any], plan: launches.Matte, at: dict[str, np.uint64]) -> NDArray[Any]:
@@ -302,7 +319,7 @@ def put(
 
 def launch(source: Source, where: Launch, *args: Any) -> None:
     """Launch a kernel on the caller's stream; the arguments are NumPy's scalars and structs, and go as they are."""
-    loader.gpu().launch(where.source, where.entry, where.grid, where.block, args, where.shared, source.stream)
+    source.queue.launch(where, args)
 
 
 def address(source: Source, array: Any) -> np.uint64:

@@ -24,10 +24,15 @@ WORDS = 512  # of upload.cu
 MOST_WORDS = 16 << 20  # of all tables of a device; those of one radius and size have some thousands
 
 
+Build = Callable[[], dict[str, NDArray[Any]]]  # of arrays of 4-byte elements
+Wanted = tuple[Any, Build]  # what arrays go by, and how they are made
+
+
 class Table(NamedTuple):
-    """Arrays of the host on the device: one buffer, and the address of each."""
+    """Arrays of the host on the device: one buffer, its address, and that of each."""
 
     buffer: Any
+    address: int
     at: dict[str, int]
     words: int
 
@@ -102,22 +107,28 @@ _of_graphs: set[Any] = set()  # those that CUDA graphs read, for as long as they
 _keeping = Lock()
 
 
-def kept(key: Any, memory: Memory, build: Callable[[], dict[str, NDArray[Any]]]) -> Table:
+def kept(wanted: tuple[Wanted, ...], memory: Memory) -> list[Table]:
     """Return arrays on the device, uploaded at first use and then kept, for every stream and every CUDA graph.
 
     What a graph finds missing is uploaded as part of it: what it records is not done yet.
     """
-    full, capturing = (key, memory.device), memory.capturing()
+    device, capturing = memory.device, memory.capturing()
     with _keeping:
-        table = _kept.get(full)
-        if table is None:
-            if capturing:
-                return uploaded(build(), memory)
-            table = _kept[full] = waited_for(build())
-            _let_go(full)
-        if capturing:
-            _of_graphs.add(full)
-        return table
+        return [_one(key, build, device, memory if capturing else None) for key, build in wanted]
+
+
+def _one(key: Any, build: Build, device: int, graph: Memory | None) -> Table:
+    """Return one table of a device; ``graph`` is the memory of the graph that is captured."""
+    full = key, device
+    table = _kept.get(full)
+    if table is None:
+        if graph is not None:
+            return uploaded(build(), graph)
+        table = _kept[full] = waited_for(build())
+        _let_go(full)
+    if graph is not None:
+        _of_graphs.add(full)
+    return table
 
 
 def waited_for(arrays: dict[str, NDArray[Any]]) -> Table:
@@ -140,19 +151,30 @@ def _let_go(newest: Any) -> None:
 
 
 def uploaded(arrays: dict[str, NDArray[Any]], memory: Memory) -> Table:
-    """Copy arrays of 4-byte elements into one buffer, each at a multiple of 16 bytes, through launch arguments."""
-    starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays.values())])
-    words = np.zeros(int(starts[-1]), np.uint32)
-    for start, array in zip(starts, arrays.values(), strict=False):
+    """Copy arrays into one buffer, through arguments of launches."""
+    starts, size = layout(arrays)
+    words = np.zeros(size, np.uint32)
+    for start, array in zip(starts, arrays.values(), strict=True):
         words[start : start + array.size] = np.ascontiguousarray(array).view(np.uint32).ravel()
-    buffer = memory.empty((len(words),), "float32")
+    buffer = memory.empty((size,), "float32")
     address = memory.address(buffer)
-    for begin in range(0, len(words), WORDS):
+    for begin in range(0, size, WORDS):
         part = words[begin : begin + WORDS]
         args = (packet(part), np.uint64(address + 4 * begin), np.int32(len(part)))
         loader.gpu().launch("upload", "upload", (1,), (WORDS,), args, 0, memory.stream())
-    at = {name: address + 4 * int(start) for name, start in zip(arrays, starts, strict=False)}
-    return Table(buffer, at, len(words))
+    return placed(buffer, address, arrays)
+
+
+def placed(buffer: Any, address: int, arrays: dict[str, NDArray[Any]]) -> Table:
+    """Return arrays as they lie in a buffer at an address."""
+    starts, size = layout(arrays)
+    return Table(buffer, address, {name: address + 4 * start for name, start in zip(arrays, starts, strict=True)}, size)
+
+
+def layout(arrays: dict[str, NDArray[Any]]) -> tuple[list[int], int]:
+    """Return where each of several arrays begins in one buffer, a multiple of 16 bytes, and its size, in words."""
+    *starts, size = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays.values())]).tolist()
+    return starts, size
 
 
 def packet(words: NDArray[np.uint32]) -> NDArray[Any]:
