@@ -4,6 +4,7 @@ Photos are decoded, blurred and encoded at the same time, in bounded memory; one
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import gpublur
@@ -14,8 +15,8 @@ def main(photos: Path, blurred: Path) -> int:
     """Write the blurred photos and return how many could not be read."""
     blurred.mkdir(parents=True, exist_ok=True)
     files = sorted(path for path in photos.iterdir() if path.suffix.lower() in image_io.SUFFIXES)
-    editor, failed = gpublur.Editor(), 0
-    for source, data, error in gpublur.process(files, lambda pixels: editor.blur_background(pixels, radius=0.02)):
+    work, failed = partial(gpublur.Editor().blur_background, radius=0.02), 0
+    for source, data, error in gpublur.process(files, work):
         if error:
             print(error, file=sys.stderr)
             failed += 1

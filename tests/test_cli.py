@@ -214,10 +214,11 @@ def test_report(tmp_path: Path) -> None:
     first, second = json.loads((tmp_path / "new" / "report.json").read_text())
     source, output = (str(tmp_path / folder / "a.jpg") for folder in ("in", "out"))
     assert first == {
-        "source": source, "output": output, "found": True, "share": 0.25, "uncertainty": 0.0, "error": None,
+        "source": source, "output": output, "found": True, "share": 0.25, "uncertainty": 0.0, "decoded_on": "cpu",
+        "error": None,
     }  # fmt: skip
     assert second["error"] == "image of 1 row"
-    assert {second[name] for name in ("output", "found", "share", "uncertainty")} == {None}
+    assert {second[name] for name in ("output", "found", "share", "uncertainty", "decoded_on")} == {None}
 
 
 def test_no_subject_in_a_single_picture_is_said(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ HOMES = {
     "onnxruntime": {"segmentation/onnx.py"},
     "PIL": {"arrays", "image_io", "checks", "geometry", "contours", "bench"},
     "imagecodecs": {"image_io"},
+    "nvidia": {"backends/cuda/codec.py"},
     "pi_heif": {"image_io"},
     "pillow_heif": {"image_io"},
     "click": {"cli", "options", "runs"},

@@ -30,7 +30,8 @@ def two_gpus(monkeypatch):
     real = backends.load
     monkeypatch.setattr(backends, "load", lambda name: (SimpleNamespace(), "2 GPUs") if name == "cuda" else real(name))
     runtime = SimpleNamespace(getDeviceCount=lambda: 2)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(runtime=runtime)))
+    cupy = SimpleNamespace(ndarray=type("ndarray", (), {}), cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
 
 
 def photo(number):

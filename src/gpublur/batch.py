@@ -6,22 +6,25 @@ import os
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from . import backends, image_io
 from . import devices as several
+from .backends import Device
 from .checks import number, whole
 from .errors import DeviceUnavailable, InvalidArgument, ModelUnavailable, said
 from .files import STREAM, Job, given
 from .image_io import Photo
+from .image_io.jpeg import Codec
+from .image_io.photo import is_array
+from .memory import memory_of
 from .types import MaskInfo
 
 ENDS_ALL = (DeviceUnavailable, ModelUnavailable)  # no other picture would be spared
@@ -57,6 +60,7 @@ def process(
     queue: int | None = None,
     ordered: bool = True,
     devices: Any = None,
+    codec: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Outcome]:
     """Decode pictures, work on their pixels and encode the results, several pictures at a time.
@@ -73,6 +77,7 @@ def process(
     work : callable
         From pixels to pixels, in several threads at once: an Editor's ``blur_background``, a lambda with options, ...
         Pixels are (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16. Of an animation each frame is worked on by itself.
+        With a ``codec`` on a GPU they may be CuPy's, and so may the results.
     format : str, optional
         One of `gpublur.image_io.WRITTEN`, in any case; by default each picture's own, or PNG where that cannot hold the
         result.
@@ -88,6 +93,11 @@ def process(
         Several devices, such as ``["cuda:0", "cuda:1"]``, or all GPUs: ``work`` is called with ``device=`` as well, as
         an Editor's methods take it, the one with least to do. One that fails is taken out, which the log tells, and its
         pictures are done by the others.
+    codec : {"auto", "cpu", "gpu"}
+        Where usual JPEG is decoded, and JPEG encoded of what was: ``"gpu"`` on the GPU (``devices``, or the current
+        one) by nvImageCodec, whose pixels differ a little from the CPU's. By default there if ``work`` is a method of
+        an Editor that works on a GPU, bare or in a `functools.partial`, and the library is there. All other files are
+        decoded on the CPU.
     progress : callable, optional
         Called in the caller's thread with the number of results so far, before each is given.
 
@@ -103,11 +113,12 @@ def process(
         Arguments out of range, at once.
     DeviceUnavailable, ModelUnavailable
         While results are taken: these end the run, for no other picture would be spared. Of several devices, when all
-        have failed.
+        have failed. Of ``codec="gpu"`` without GPU or library at once.
 
     Examples
     --------
     >>> import gpublur
+    >>> import numpy as np
     >>> photo = image_io.encode(image_io.Photo(np.zeros((40, 60, 3), np.uint8)))
     >>> for source, data, error in gpublur.process([photo, b"nothing"], gpublur.gaussian_blur, format="WEBP"):
     ...     print(error or image_io.decode(data).format)
@@ -116,20 +127,24 @@ def process(
     """
     number("jpeg_quality", jpeg_quality, 1, 100)
     format = None if format is None else image_io.written(format, alpha=False)
-    work = work if devices is None else several.spread(work, several.chosen(devices))
+    names = [None] if devices is None else several.chosen(devices)
     encoding = {"jpeg_quality": jpeg_quality, "lossless": lossless, "effort": effort}
-    return overlap(
-        sources, lambda source: remade(source, work, format, **encoding), workers=workers, queue=queue,
-        ordered=ordered, progress=progress,
+    made = several.over(
+        lambda source, own, codec: remade(source, own, format, codec=codec, **encoding), work,
+        {name: several.coder(work, name, codec) for name in names},
     )  # fmt: skip
+    return overlap(sources, made, workers=workers, queue=queue, ordered=ordered, progress=progress)
 
 
-def remade(source: Path | str | bytes, work: Callable[[Any], Any], format: str | None, **encoding: Any) -> bytes:
+def remade(
+    source: Path | str | bytes, work: Callable[[Any], Any], format: str | None, *, codec: Codec | None = None,
+    **encoding: Any,
+) -> bytes:  # fmt: skip
     """Return the file that ``work`` makes of a file, frame by frame; see `process`."""
-    photo = image_io.decode(Path(source) if isinstance(source, str) else source)
+    photo = image_io.decode(Path(source) if isinstance(source, str) else source, codec=codec)
     photo = photo.with_frames([replace(page, pixels=_worked(work, page)) for page in photo.pages()])
     suited = format or image_io.fitting(photo.format, alpha=photo.alpha)
-    data = image_io.encode(photo, suited, **encoding)
+    data = image_io.encode(photo, suited, codec=codec, **encoding)
     image_io.tell(
         (*photo.notes, *image_io.losses(photo, suited)), "picture" if isinstance(source, bytes) else str(source)
     )
@@ -138,7 +153,7 @@ def remade(source: Path | str | bytes, work: Callable[[Any], Any], format: str |
 
 def _worked(work: Callable[[Any], Any], page: Photo) -> Any:
     pixels = work(page.pixels)
-    if not isinstance(pixels, np.ndarray):
+    if not is_array(pixels):
         raise InvalidArgument(f"work returned a {type(pixels).__name__}, not an array of pixels")
     return pixels
 
@@ -223,6 +238,8 @@ class Done(NamedTuple):
         Why it failed.
     notes : sequence of str
         What of the file is not in its result.
+    decoded_on : str, optional
+        ``"cpu"``, or the GPU, such as ``"cuda:0"``, that also encoded the result where that is JPEG.
     skipped : bool
         Its result was there already.
     """
@@ -231,13 +248,15 @@ class Done(NamedTuple):
     info: MaskInfo | None = None
     error: str | None = None
     notes: Sequence[str] = ()
+    decoded_on: str | None = None
     skipped: bool = False
 
 
 def run(
     jobs: Iterable[Job],
-    work: Callable[[Job, list[Photo]], Iterable[tuple[Photo, MaskInfo | None]]],
+    work: Callable[..., Iterable[tuple[Photo, MaskInfo | None]]],
     *,
+    coders: Mapping[str | None, Device | None] = MappingProxyType({None: None}),
     overwrite: bool = True,
     skip_existing: bool = False,
     workers: int | None = None,
@@ -248,7 +267,8 @@ def run(
 
     The photos that ``work`` is given, one or the frames of an animation, have the ``format`` that their results are
     written in. ``progress`` is called with the number of jobs that are over. ``encoding`` are options of
-    `image_io.encode`.
+    `image_io.encode`. With ``coders`` of devices by their names, ``work`` is called with ``device=`` as well, the one
+    with least to do; see `devices.coder`.
 
     What is written where something is, perhaps since a moment ago, fails unless ``overwrite``; with ``skip_existing``
     it is not even worked on.
@@ -260,7 +280,7 @@ def run(
     def one(job: Job) -> Done:
         if skip_existing and job.exists():
             return Done(job, skipped=True)
-        data, done = finished(job, given(job.source), work, **encoding)
+        data, done = made(job)
         if job.destination == STREAM:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
@@ -268,6 +288,9 @@ def run(
             image_io.write_file(job.destination, data, replace=overwrite)
         return done
 
+    made = several.over(
+        lambda job, own, codec: finished(job, given(job.source), own, codec=codec, **encoding), work, coders
+    )
     return [
         done if error is None else Done(job, error=said(error).removeprefix(f"{job.source}: "))
         for job, done, error in overlap(jobs, one, workers=workers, progress=progress)
@@ -275,17 +298,19 @@ def run(
 
 
 def finished(
-    job: Job, source: Path | bytes, work: Callable[[Job, list[Photo]], Iterable[tuple[Photo, MaskInfo | None]]],
-    **encoding: Any,
+    job: Job, source: Path | bytes, work: Callable[[Job, list[Photo]], Iterable[tuple[Photo, MaskInfo | None]]], *,
+    codec: Codec | None = None, **encoding: Any,
 ) -> tuple[bytes, Done]:  # fmt: skip
     """Return the file that ``work`` makes of a job's, and what is told of it; see `run`."""
-    photo = image_io.decode(source)
+    photo = image_io.decode(source, codec=codec)
+    decoder = memory_of(photo.pixels)
     photo = replace(photo, format=job.format_for(photo))
     pages, infos = zip(*work(job, photo.pages()), strict=True)
     result = photo.with_frames(pages)
     format = photo.format if job.destination != STREAM else image_io.fitting(photo.format, alpha=result.alpha)
-    data = image_io.encode(result, format, **encoding)
-    return data, Done(job, least(infos), None, (*photo.notes, *image_io.losses(result, format)))
+    data = image_io.encode(result, format, codec=codec, **encoding)
+    where = f"cuda:{decoder.device}" if decoder.on_gpu else "cpu"
+    return data, Done(job, least(infos), None, (*photo.notes, *image_io.losses(result, format)), where)
 
 
 def least(infos: Sequence[MaskInfo | None]) -> MaskInfo | None:
@@ -302,5 +327,6 @@ def reported(done: Done) -> dict[str, Any]:
         "found": None if info is None else info.found,
         "share": None if info is None else round(info.share, 4),
         "uncertainty": None if info is None else round(info.uncertainty, 4),
+        "decoded_on": done.decoded_on,
         "error": done.error,
     }

@@ -30,7 +30,7 @@ from .types import BlurSpec, SubjectQuery
 
 PACKAGES = ("numpy", "numba", "onnxruntime", "pillow", "pi-heif", "pillow-heif", "imagecodecs", "torch",
             "segmentation-models-pytorch")  # fmt: skip
-CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")  # one package under three names
+SEVERAL = (("cupy-cuda13x", "cupy-cuda12x", "cupy"), ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12"))  # one each
 _MISSING = "not installed"
 
 
@@ -313,14 +313,14 @@ def doctor(ctx: click.Context) -> None:
 
     click.echo(f"gpublur {__version__}, Python {platform.python_version()}, {platform.platform()}")
     click.echo(f"{batch.usable_cpus()} CPU threads\n")
-    cupy = next((name for name in CUPY if _version(name) != _MISSING), "cupy")
-    _table([("package", "version"), *((name, _version(name)) for name in (*PACKAGES, cupy))])
+    there = [next((name for name in names if _version(name) != _MISSING), names[-1]) for names in SEVERAL]
+    _table([("package", "version"), *((name, _version(name)) for name in (*PACKAGES, *there))])
     click.echo()
     found = backends.reasons()
     _table([("device", "usable", "reason"), *((name, "yes" if usable else "no", why) for name, usable, why in found)])
     click.echo()
     _table([("kernels", "state"), *_kernels()])
-    click.echo()
+    click.echo(f"\nJPEG of many pictures: {backends.codec_told()}\n")
     rows = ((m.name, *(m.served_by(device) for device in ("cpu", "cuda"))) for m in segmentation.models())
     _table([("model", "on the CPU", "on a GPU"), *rows])
     if not any(usable for _name, usable, _why in found):

@@ -8,13 +8,12 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from . import arrays, asked, backends, edits, image_io, masks, pipeline, segmentation
 from .arrays import Batch, Picture
 from .checks import flag
 from .errors import InvalidArgument, PictureTooLarge
 from .image_io import Photo
+from .memory import memory_of
 from .types import BlurSpec, Edit, MaskInfo, SubjectQuery
 
 FRAME_COSTS = 1_000_000  # pixels that the model's work on a frame stands for, however small the frame
@@ -130,8 +129,9 @@ class Engine:
         batch = self.read(photo.pixels, None, whole=False)
         [(pixels, info)] = self.edited(batch, edit, given, details, max_pixels)
         if pixels.shape[2] == 4 and not image_io.FORMATS[photo.format].alpha:
-            pixels = edits.over_white(pixels)
-        return replace(photo, pixels=np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), info
+            pixels = edits.over_white(memory_of(pixels).to_host(pixels))
+        pixels = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+        return replace(photo, pixels=memory_of(pixels).contiguous(pixels)), info
 
     def edited(
         self, batch: Batch, edit: Edit, given: Any, details: bool, max_pixels: int = image_io.MAX_PIXELS

@@ -86,16 +86,16 @@ class Run:
         The exit status is 1 where a picture failed, else 3 where files of the folders were not read, and 130 where it
         was interrupted.
         """
-        on_one = devices.spread(lambda *args, device: work(editors[device], *args), list(editors))
         if self.mask is not None:
             given = {jobs[0].source: self.mask}
         else:
             given = {} if self.masks is None else files.masks_for(self.inputs, self.masks)
         over = 0
 
-        def one(job: Job, pages: list[Photo]) -> list[tuple[Photo, MaskInfo | None]]:
+        def one(job: Job, pages: list[Photo], device: str) -> list[tuple[Photo, MaskInfo | None]]:
             mask = masks.opened(files.given(given[job.source])) if given else None
-            return [on_one(page, own) for page, own in zip(pages, masks.of_pages(mask, len(pages)), strict=True)]
+            each = zip(pages, masks.of_pages(mask, len(pages)), strict=True)
+            return [work(editors[device], page, own) for page, own in each]
 
         with click.progressbar(length=len(jobs), file=sys.stderr, hidden=len(jobs) == 1) as bar:
 
@@ -106,7 +106,8 @@ class Run:
 
             try:
                 done = batch.run(
-                    jobs, one, overwrite=self.overwrite, skip_existing=self.skip_existing, workers=self.workers,
+                    jobs, one, coders={name: devices.coder(editor) for name, editor in editors.items()},
+                    overwrite=self.overwrite, skip_existing=self.skip_existing, workers=self.workers,
                     progress=progress, jpeg_quality=self.jpeg_quality, lossless=self.lossless, effort=self.effort,
                 )  # fmt: skip
             except KeyboardInterrupt:

@@ -126,6 +126,12 @@ def share(callers: int, gpu: int | None = None) -> None:
         numba.set_num_threads(max(numba.config.NUMBA_NUM_THREADS // callers, 1))  # of this thread alone
 
 
+def codec_told() -> str:
+    """Return in words what decodes and encodes JPEG of many pictures; of the GPU if `reasons` found one."""
+    obstacle = load("cuda")[0].codec_obstacle(None) if "cuda" in _usable else "no GPU is usable"
+    return f"on the CPU ({obstacle})" if obstacle else "on the GPU, by nvImageCodec; what that cannot do on the CPU"
+
+
 def _gpu() -> Any:
     return importlib.import_module(f"{__name__}.cuda.loader").gpu()
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Picture
+from ..image_io import jpeg
 from ..optics import Plan, Spans, Taps
 from ..types import BlurSpec
 
@@ -42,6 +43,12 @@ class Backend(Protocol):
 
     def device_context(self, picture: Picture, ordinal: int | None) -> AbstractContextManager[Any]:
         """Return a context in which the picture's device is the current one, or the one of this ordinal."""
+
+    def codec_obstacle(self, ordinal: int | None) -> str:
+        """Return why JPEG is not decoded and encoded on the device of this ordinal; nothing where it is."""
+
+    def codec(self, ordinal: int | None) -> AbstractContextManager[jpeg.Codec | None]:
+        """Give what does that where there is no obstacle, for one picture, which the device works on meanwhile."""
 
     def model_device(self) -> str:
         """Return where the segmentation model runs, as torch names it, within a `device_context`."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidArgument
+from ..memory import CupyMemory, memory_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +25,8 @@ class Photo:
     Attributes
     ----------
     pixels : ndarray
-        (H, W), (H, W, 3) or (H, W, 4; straight alpha), uint8 or uint16, contiguous and writable.
+        (H, W), (H, W, 3) or (H, W, 4; straight alpha), uint8 or uint16, contiguous and writable. Between a codec on a
+        GPU and the edit it is CuPy's.
     format : str
         The key of `FORMATS` that it was read from, or that it is meant for.
     icc : bytes, optional
@@ -97,6 +99,11 @@ class Photo:
         """Return the first of ``pages``, with the others as its frames and the times of this one."""
         return replace(pages[0], frames=[page.pixels for page in pages[1:]], durations=self.durations, loop=self.loop)
 
+    def on_host(self) -> Photo:
+        """Return the photo with its pixels in this machine's memory."""
+        memory = memory_of(self.pixels)
+        return replace(self, pixels=memory.to_host(self.pixels)) if memory.on_gpu else self
+
     def without_metadata(self) -> Photo:
         """Return the photo without what says more than its colours and size."""
         return replace(self, exif=None, xmp=None, iptc=None, comment=None, texts=())
@@ -105,6 +112,11 @@ class Photo:
 def fits(icc: bytes | None, axes: int) -> bool:
     """Return whether a profile is one for grey or RGB pixels of so many axes; what is none fits."""
     return icc is None or icc[16:20] == SPACES.get(axes)
+
+
+def is_array(value: Any) -> bool:
+    """Return whether a value is an array of NumPy's, or one of CuPy's on a GPU."""
+    return isinstance(value, np.ndarray) or isinstance(memory_of(value), CupyMemory)
 
 
 def check_pixels(pixels: NDArray[np.uint8 | np.uint16]) -> None:
@@ -116,7 +128,7 @@ def check_pixels(pixels: NDArray[np.uint8 | np.uint16]) -> None:
         It is not (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16.
     """
     shape = tuple(getattr(pixels, "shape", ()))
-    right = isinstance(pixels, np.ndarray) and pixels.dtype in (np.uint8, np.uint16) and 0 not in shape
+    right = is_array(pixels) and pixels.dtype in (np.uint8, np.uint16) and 0 not in shape
     if not right or (len(shape), *shape[2:]) not in ((2,), (3, 3), (3, 4)):
         dtype = getattr(pixels, "dtype", type(pixels).__name__)
         raise InvalidArgument(

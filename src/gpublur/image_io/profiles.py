@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..memory import memory_of
 from .photo import Photo
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def to_srgb(photo: Photo) -> Photo:
             return replace(photo, icc=None)
         done = []
         for page in pages:
-            pixels = eight_bits(page)
+            pixels = eight_bits(memory_of(page).to_host(page))
             colours = Image.fromarray(pixels[..., :3] if pixels.ndim == 3 else pixels)
             alpha = pixels[..., 3:] if pixels.ndim == 3 else pixels[..., None][..., :0]
             done.append(np.concatenate([np.asarray(_converted(colours, own)), alpha], axis=2))

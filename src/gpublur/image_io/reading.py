@@ -13,6 +13,7 @@ import numpy as np
 
 from ..color import with_channels
 from ..errors import ImageFileError, InvalidArgument, PictureTooLarge, said
+from ..memory import memory_of
 from . import exif, isobmff, jpeg, png, tiff
 from .formats import FORMATS, is_animation
 from .photo import MAX_PIXELS, Photo
@@ -71,7 +72,7 @@ def tell(notes: Any, name: str) -> None:
         log.warning("%s: %s", name, note)
 
 
-def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS, codec: jpeg.Codec | None = None) -> Photo:
     """Read a picture, or all frames of an animation, or pages of a document.
 
     The EXIF orientation is applied and reset; profile, EXIF, XMP, IPTC, comment and resolution are kept. Of JPEG with
@@ -87,6 +88,8 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     max_pixels : int
         Pictures with more, in all their frames, are refused before they are decompressed (this replaces Pillow's
         process-wide limit).
+    codec : jpeg.Codec, optional
+        Decodes the pixels of usual JPEG files, see `jpeg.common`; they stay where it works. All else is done here.
 
     Returns
     -------
@@ -113,25 +116,25 @@ def decode(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     if not data:
         raise ImageFileError(f"{name}: is empty")
     try:
-        return _photo(data, max_pixels)
+        return _photo(data, max_pixels, codec)
     except ImageFileError as error:
         raise type(error)(f"{name}: {error}") from None
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead them to
         raise ImageFileError(f"{name}: cannot be decoded: {said(error)}") from error
 
 
-def _photo(data: bytes, max_pixels: int) -> Photo:
+def _photo(data: bytes, max_pixels: int, codec: jpeg.Codec | None) -> Photo:
     notes: list[str] = []
-    whole = False
+    end = 0
     if data.startswith(jpeg.START):
-        data, whole, mended = jpeg.checked(data)
+        data, end, mended = jpeg.checked(data)
         if mended:
             notes.append("its end marker is missing; the picture is whole")
     image = opened(data)
     _limit(image, max_pixels)
     coding = isobmff.coding(data) if image.format == "AVIF" else None
     animated = bool(getattr(image, "is_animated", False)) and is_animation(image.format)
-    first = _pixels(image, data, deep=not animated, whole=whole)
+    first = _pixels(image, data, deep=not animated, end=end, codec=codec)
     if animated and first.bits == 8 and is_deep(image, data):
         notes.append("its frames or pages, of more than 8 bits, became 8-bit")
     info = dict(image.info)
@@ -218,14 +221,16 @@ def _limit(image: Image, left: int, whole: int | None = None) -> None:
         raise PictureTooLarge(f"is {size} pixels{more}, more than the limit of {limit / 1e6:g} million")
 
 
-def _pixels(image: ImageFile, data: bytes, *, deep: bool, whole: bool) -> Pixels:
-    """Decode the image to (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16."""
+def _pixels(image: ImageFile, data: bytes, *, deep: bool, end: int, codec: jpeg.Codec | None) -> Pixels:
+    """Decode the image to (H, W), (H, W, 3) or (H, W, 4), uint8 or uint16; of JPEG ``end`` is where it is whole."""
     if image.format == "PNG" and png.is_deep(data) and deep:  # Pillow would cut colours to 8 bits
         import imagecodecs
 
         pixels = imagecodecs.png_decode(data)
         return Pixels(pixels[..., [0, 0, 0, 1]] if pixels.ndim == 3 and pixels.shape[2] == 2 else pixels, 16)
-    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and whole:
+    if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB") and end:
+        if codec is not None and jpeg.common(data) and (found := codec.decode(data[:end])) is not None:
+            return Pixels(found, 8)
         import imagecodecs
 
         return Pixels(np.asarray(imagecodecs.jpeg8_decode(data)), 8)  # Pillow's pixels in a third of its time
@@ -422,4 +427,5 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation > 4:
         pixels = pixels.swapaxes(0, 1)
     flip = (orientation - 1) % 4
-    return np.ascontiguousarray(pixels[:: -1 if flip in (2, 3) else 1, :: -1 if flip in (1, 2) else 1])
+    turned = pixels[:: -1 if flip in (2, 3) else 1, :: -1 if flip in (1, 2) else 1]
+    return memory_of(pixels).contiguous(turned)

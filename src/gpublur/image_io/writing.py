@@ -15,6 +15,7 @@ import numpy as np
 
 from ..checks import flag, number, whole
 from ..errors import ImageFileError, InvalidArgument
+from ..memory import memory_of
 from . import exif, isobmff, jpeg, png, tiff
 from .formats import FORMATS, JPEG_QUALITY, MAX_EFFORT, WRITTEN, format_of, written
 from .photo import Photo, check_pixels
@@ -28,7 +29,6 @@ NAMES = {
     "exif": "EXIF", "icc": "the colour profile", "xmp": "XMP", "iptc": "IPTC", "comment": "the comment",
     "texts": "PNG's texts", "dpi": "the resolution", "colour": "PNG's words on colours",
 }  # fmt: skip
-MAX_XMP = 65_502  # bytes in one JPEG segment
 DEEP = {"PNG": 16, "TIFF": 16, "AVIF": 12, "HEIF": 10}  # bits at most, of formats that have more than 8
 
 
@@ -68,7 +68,7 @@ def _array(image: Any) -> NDArray[Any]:
 
 def encode(
     photo: Photo, format: str | None = None, *, jpeg_quality: int = JPEG_QUALITY, lossless: bool | None = None,
-    effort: int | None = None,
+    effort: int | None = None, codec: jpeg.Codec | None = None,
 ) -> bytes:  # fmt: skip
     """Write a picture into bytes, with the metadata for which the format has room; `losses` says what it has none for.
 
@@ -89,6 +89,8 @@ def encode(
     effort : int, optional
         0 (fast) to 9 (small), of PNG, WebP and AVIF. By default 1 for PNG, a fifth larger than 6 and 2.6 times as fast,
         6 for WebP and 2 for AVIF.
+    codec : jpeg.Codec, optional
+        Encodes JPEG of pixels that lie where it works, see `jpeg.writable`. All else is done here.
 
     Raises
     ------
@@ -110,7 +112,13 @@ def encode(
     if format != "TIFF" and len(sizes := {page.shape[:2] for page in (photo.pixels, *photo.frames)}) > 1:
         raise InvalidArgument(f"{format} holds frames of one size, and here are {len(sizes)}: choose TIFF")
     lossless = photo.lossless if lossless is None else lossless
+    stream = None
+    if format == "JPEG" and codec is not None and memory_of(photo.pixels).on_gpu and jpeg.writable(photo.pixels):
+        stream = codec.encode(photo.pixels, quality, _optimizes(effort))
+    photo = photo if stream else photo.on_host()
     try:
+        if format == "JPEG":
+            return jpeg.with_metadata(stream or _jpeg(photo, quality, effort), photo)
         if format == "TIFF":
             return tiff.write(photo)
         if format == "PNG":
@@ -138,7 +146,7 @@ def losses(photo: Photo, format: str | None = None) -> list[str]:
     holds, lost = FORMATS[format].holds, []
     for name, word in NAMES.items():
         value = getattr(photo, name)
-        large = name == "xmp" and format == "JPEG" and len(value or b"") > MAX_XMP
+        large = name == "xmp" and format == "JPEG" and len(value or b"") > jpeg.MAX_XMP
         large |= name == "iptc" and format == "JPEG" and bool(value) and not jpeg.iptc_segment(value)
         if value and (name not in holds or large) and name != "colour":
             lost.append(word)
@@ -167,25 +175,28 @@ def _png(photo: Photo, level: int) -> bytes:
     return png.with_metadata(bytes(data), photo)
 
 
+def _jpeg(photo: Photo, quality: int, effort: int | None) -> bytes:
+    """Write JPEG without metadata."""
+    return _saved(photo, "JPEG", {**FORMATS["JPEG"].options, "quality": quality, "optimize": _optimizes(effort)})
+
+
+def _optimizes(effort: int | None) -> bool:
+    """Return whether an encoder of JPEG makes Huffman tables for the picture."""
+    return effort is not None and effort >= 5
+
+
 def _by_pillow(photo: Photo, format: str, quality: int, lossless: bool, effort: int | None) -> bytes:
-    """Write JPEG, WebP, AVIF of 8 bits, or BMP."""
+    """Write WebP, AVIF of 8 bits, or BMP."""
     options: dict[str, Any] = {**FORMATS[format].options, "quality": quality}
-    says_dpi = format in ("JPEG", "BMP")  # itself
-    block = photo.exif if says_dpi else _exif(photo)
-    options |= {"dpi": photo.dpi} if says_dpi and photo.dpi is not None else {}
-    if format == "JPEG":
-        options |= {} if photo.comment is None else {"comment": photo.comment[:65_533]}
-        options |= {} if photo.iptc is None else {"extra": jpeg.iptc_segment(photo.iptc)}
-        options |= {} if effort is None else {"optimize": effort >= 5}
-    elif format == "WEBP":
+    block = photo.exif if format == "BMP" else _exif(photo)
+    options |= {"dpi": photo.dpi} if format == "BMP" and photo.dpi is not None else {}
+    if format == "WEBP":
         options |= {"lossless": True, "exact": True, "quality": 75} if lossless else {}
         options |= {} if effort is None else {"method": round(effort * 6 / MAX_EFFORT)}
     elif format == "AVIF":
         options |= {} if photo.subsampled or photo.pixels.ndim == 2 else {"subsampling": "4:4:4"}
         options |= {} if effort is None else {"speed": 10 - effort}
     known = {"icc_profile": photo.icc, "exif": block, "xmp": photo.xmp}
-    if format == "JPEG" and len(photo.xmp or b"") > MAX_XMP:
-        del known["xmp"]
     return _saved(photo, format, options | {key: value for key, value in known.items() if value is not None})
 
 

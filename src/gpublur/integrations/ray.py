@@ -13,7 +13,7 @@ import ray
 
 import gpublur
 
-from .. import backends, batch, image_io
+from .. import backends, batch, devices, image_io
 from ..errors import InvalidArgument, said
 from ..image_io import Photo
 from ..types import BlurSpec, MaskInfo
@@ -91,6 +91,7 @@ class BatchEditor:
         self.encoding = {"jpeg_quality": jpeg_quality, "lossless": lossless, "effort": effort}
         self.threads = lent_cpus() * THREADS_PER_CPU
         self.editor = editor(device, model, text_model)
+        self.coder = devices.coder(self.editor)
         self.check(error)
 
     def check(self, error: str) -> None:
@@ -130,7 +131,11 @@ class BatchEditor:
             return result
 
         file = isinstance(picture, bytes)
-        result = batch.remade(picture, work, self.format, **self.encoding) if file else work(np.asarray(picture))
+        remade = devices.over(
+            lambda data, own, codec: batch.remade(data, own, self.format, codec=codec, **self.encoding), work,
+            {None: self.coder},
+        )  # fmt: skip
+        result = remade(picture) if file else work(np.asarray(picture))
         mask = None if told[0][0] is None else grey(told[0][0])
         if file and mask is not None:
             mask = image_io.encode(Photo(mask))

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow.fs
 import ray
 
-from .. import batch, files, image_io
+from .. import batch, devices, files, image_io
 from ..batch import Done
 from ..errors import GpuBlurError, ImageFileError, InvalidArgument, said
 from ..files import Job
@@ -127,6 +127,12 @@ class FileEditor:
         self.threads = actors.lent_cpus() * actors.THREADS_PER_CPU
         self.editor = actors.editor("auto", plan.model, plan.text_model)
         self.call = getattr(self.editor, CALLS[plan.work])
+        self.made = devices.over(
+            lambda job, work, codec: batch.finished(
+                job, self.source.read(str(job.source)), work, codec=codec, **plan.encoding
+            ),
+            self.work, {None: devices.coder(self.editor)},
+        )  # fmt: skip
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
         jobs = [Job(Path(source), Path(output)) for source, output in zip(rows["source"], rows["output"], strict=True)]
@@ -135,7 +141,7 @@ class FileEditor:
         return {"line": np.array([line(one) for one in ended], object)}
 
     def one(self, job: Job) -> Done:
-        data, done = batch.finished(job, self.source.read(str(job.source)), self.work, **self.plan.encoding)
+        data, done = self.made(job)
         self.target.write(str(job.destination), data)
         return done
 

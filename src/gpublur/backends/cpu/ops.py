@@ -71,6 +71,16 @@ def device_context(picture: Picture, ordinal: int | None) -> AbstractContextMana
     return nullcontext()
 
 
+def codec_obstacle(ordinal: int | None) -> str:
+    """Return why JPEG needs no codec of the device."""
+    return "the CPU has the codecs of image_io"
+
+
+def codec(ordinal: int | None) -> AbstractContextManager[None]:
+    """Return a context with none."""
+    return nullcontext()
+
+
 def model_device() -> str:
     """Return where the segmentation model runs, as torch names it."""
     return "cpu"

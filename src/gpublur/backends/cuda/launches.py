@@ -258,7 +258,7 @@ def upsampling(plan: Plan) -> tuple[Any, ...]:
 def put(
     entry: str, form: Form, channels: int, samples: int, linear: bool, dither: bool
 ) -> tuple[Launch, NDArray[Any], np.int32, np.int32]:
-    """Return the launch that writes a result of so many channels, OUTPUT_ENCODING, and the rows and the bytes of a warp."""
+    """Return the launch that writes a result of so many channels, OUTPUT_ENCODING, and a warp's rows and bytes."""
     pixels = form.height * form.width
     encoding = (
         pixels * channels,

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...extras import install
 from ...memory import CupyMemory, Memory
+from .codec import Codecs
 from .entries import entries
 from .transfer import Pinned, Streams
 
@@ -162,7 +163,13 @@ def gpu() -> Gpu:
 
 
 class Gpu:
-    """CuPy's current device: copies, and kernels that are loaded once for each device."""
+    """CuPy's current device: copies, and kernels that are loaded once for each device.
+
+    Attributes
+    ----------
+    codecs : Codecs
+        What decodes and encodes JPEG there.
+    """
 
     def __init__(self) -> None:
         import cupy
@@ -172,7 +179,7 @@ class Gpu:
         self._modules: dict[tuple[int, str], Any] = {}
         self._kernels: dict[tuple[int, str, str], Any] = {}
         self._refused: set[str] = set()  # sources whose fatbin does not load on a device here
-        self._streams, self._pinned = Streams(cupy), Pinned(cupy)
+        self._streams, self._pinned, self.codecs = Streams(cupy), Pinned(cupy), Codecs(cupy)
 
     def launch(
         self,
@@ -244,11 +251,12 @@ class Gpu:
         return out
 
     def free(self) -> None:
-        """Give back what the pools of CuPy and torch keep for later; not in a capture of torch's, which forbids it."""
+        """Give back what codecs and the pools of CuPy and torch keep; not in a capture of torch's, which forbids it."""
         torch: Any = sys.modules.get("torch")
         at_work = torch is not None and torch.cuda.is_initialized()
         if at_work and torch.cuda.is_current_stream_capturing():
             return
+        self.codecs.free()
         self._cupy.get_default_memory_pool().free_all_blocks()
         if at_work:
             torch.cuda.empty_cache()

@@ -19,6 +19,7 @@ from ... import matting
 from ...arrays import Picture
 from ...color import decode_table, dtype_name
 from ...errors import DeviceUnavailable, InvalidArgument
+from ...image_io import jpeg
 from ...optics import BORDER, Plan, Spans, Taps
 from ...types import BlurSpec
 from . import launches, loader, programs, tables
@@ -94,6 +95,22 @@ def device_context(picture: Picture, ordinal: int | None) -> AbstractContextMana
     if ordinal not in (None, own):
         raise InvalidArgument(f"image lies on cuda:{own}, which device='cuda:{ordinal}' does not take")
     return loader.gpu().on(own)
+
+
+def codec_obstacle(ordinal: int | None) -> str:
+    """Return why JPEG is not decoded and encoded on the device; nothing where it is. Never raises."""
+    try:
+        with chosen(ordinal):
+            return loader.gpu().codecs.obstacle()
+    except Exception as error:  # the device is not there, or has failed: the edit will tell
+        return f"the GPU does not answer ({type(error).__name__}: {error})"
+
+
+@contextmanager
+def codec(ordinal: int | None) -> Iterator[jpeg.Codec | None]:
+    """Give what decodes and encodes one picture's JPEG on the device, where a stream is the picture's own meanwhile."""
+    with host_context(ordinal), loader.gpu().codecs.lent() as lent:
+        yield lent
 
 
 def model_device() -> str:
@@ -209,12 +226,12 @@ def highlight_curve(spec: BlurSpec) -> NDArray[Any]:
 
 @lru_cache(maxsize=launches.KEPT)
 def hot_codes(low: float, linear: bool) -> int:
-    """Return what is added to the lower bits of four 8-bit codes from 128 on, so that those brighter than ``low`` carry.
+    """Return what is added to the lower bits of four 8-bit codes, so that those from 128 on above ``low`` carry.
 
     All bits are set where darker ones may be boosted, too.
     """
     dark = int(np.searchsorted(decode_table(256, linear), low, side="right")) - 1  # the brightest code that is not
-    return (255 - dark) * 0x01010101 if dark >= 128 else 0xFFFFFFFF
+    return (255 - dark) * 0x01010101 if dark >= 127 else 0xFFFFFFFF
 
 
 def frames(plan: Plan, source: Source) -> Frames:
@@ -278,9 +295,13 @@ def cutout(source: Source, matte: Matte, out: Any) -> None:
 @contextmanager
 def host_context(ordinal: int | None) -> Iterator[None]:
     """Return a context with the current device, or the one of this ordinal, and a stream of its own there."""
-    gpu = loader.gpu()
-    with nullcontext() if ordinal is None else gpu.on(ordinal), gpu.apart():
+    with chosen(ordinal), loader.gpu().apart():
         yield
+
+
+def chosen(ordinal: int | None) -> AbstractContextManager[Any]:
+    """Return a context with the device of this ordinal, or with the current one."""
+    return nullcontext() if ordinal is None else loader.gpu().on(ordinal)
 
 
 def source_with(
