@@ -309,7 +309,7 @@ def test_common_files(name):
     assert jpeg.common(kinds()[name])
 
 
-@pytest.mark.parametrize("name", set(others()) - {"truncated", "head"})
+@pytest.mark.parametrize("name", sorted(set(others()) - {"truncated", "head"}))
 def test_uncommon_files(name):
     assert not jpeg.common(others()[name])
 

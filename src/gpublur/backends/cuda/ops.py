@@ -224,16 +224,6 @@ def highlight_curve(spec: BlurSpec) -> NDArray[Any]:
     return np.array((1 / matting.BACKGROUND_BELOW, low, 1 / (high - low), strength, hot), HIGHLIGHT_CURVE)
 
 
-@lru_cache(maxsize=launches.KEPT)
-def hot_codes(low: float, linear: bool) -> int:
-    """Return what is added to the lower bits of four 8-bit codes, so that those from 128 on above ``low`` carry.
-
-    All bits are set where darker ones may be boosted, too.
-    """
-    dark = int(np.searchsorted(decode_table(256, linear), low, side="right")) - 1  # the brightest code that is not
-    return (255 - dark) * 0x01010101 if dark >= 127 else 0xFFFFFFFF
-
-
 def frames(plan: Plan, source: Source) -> Frames:
     """Allocate the low-resolution frame twice, and put the plan's arrays beside it."""
     rows, columns = (n + 2 * BORDER for n in plan.grid)
@@ -311,6 +301,16 @@ def source_with(
     form, memory = launches.form(picture), picture.memory
     photo = memory.address(picture.pixels), table.at["decode"] if table else 0, *launches.photo(form, linear)
     return Source(np.array(photo, PHOTO), picture, form, queue, table)
+
+
+@lru_cache(maxsize=launches.KEPT)
+def hot_codes(low: float, linear: bool) -> int:
+    """Return what is added to the lower bits of four 8-bit codes, so that those from 128 on above ``low`` carry.
+
+    All bits are set where darker ones may be boosted, too.
+    """
+    dark = int(np.searchsorted(decode_table(256, linear), low, side="right")) - 1  # the brightest code that is not
+    return (255 - dark) * 0x01010101 if dark >= 127 else 0xFFFFFFFF
 
 
 def colour_fields(source: Source, cover: NDArray[Any], plan: launches.Matte, at: dict[str, np.uint64]) -> NDArray[Any]:
