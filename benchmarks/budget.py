@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
+import pytest
 
 from gpublur import optics
 from gpublur.arrays import read
-from gpublur.backends.cuda import loader
+from gpublur.backends.cuda import launches, loader
 from gpublur.segmentation import config
 from gpublur.segmentation.registry import find, locate
 from gpublur.types import BlurSpec
@@ -69,6 +70,24 @@ def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
     side = SIDE // parts
     found["model's input"] = 0.0, lambda editor: editor.backend.shrink(editor.backend.to_device(small), side)
     return found
+
+
+# Masks of one value, with which every row of a strip is of one class.
+CLASSES = {"background": 0, "copied": 255, "mixed": 13}
+
+
+def of_one_class() -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
+    """Yield modes, classes, and what an Editor does with a picture that is all of the class."""
+    picture = scene.scene(ROWS, PHOTO[1])
+    for mode, (name, value) in itertools.product(("bokeh", "gaussian"), CLASSES.items()):
+        mask, radius = np.full((ROWS, PHOTO[1]), value, np.uint8), RADIUS_PX / math.hypot(ROWS, PHOTO[1])
+        yield (
+            mode,
+            name,
+            lambda editor, mode=mode, mask=mask, radius=radius: editor.blur_background(
+                picture, mode, radius, mask=mask
+            ),
+        )
 
 
 # Bytes that a kernel reads and writes in memory for a pixel of an 8-bit RGB photo, given the cells for each pixel (a
@@ -194,6 +213,34 @@ def stages(costs: dict[str, list[Cost]], cells: dict[str, float]) -> Iterator[st
     yield from table(head, rows)
 
 
+def classes(blocks: Blocks, code: dict[str, list[Instruction]]) -> Iterator[str]:
+    """Yield the table of instructions per pixel by the class that all rows of strips are of."""
+    found = {
+        (mode, name): {
+            cost.stem: cost.per_pixel
+            for launch in blocks.run(work)
+            if launch.source in ("decimate", "composite")
+            for cost in [weighed(code[launch.entry], blocks, launch)]
+        }
+        for mode, name, work in of_one_class()
+    }
+    rows = [(mode, stem, *(found[mode, name][stem] for name in CLASSES))
+            for mode in ("bokeh", "gaussian") for stem in ("decimate", "composite")]  # fmt: skip
+    yield from table(("job", "kernel", *CLASSES), rows)
+
+
+def mix_of(blocks: Blocks, costs: list[Cost]) -> Iterator[str]:
+    """Yield the share of each class among the rows of strips that are composed."""
+    [counts] = [cost.launch.counts for cost in costs if cost.stem == "composite"]
+    rows = {
+        block.word: int(counts[number])
+        for number, block in enumerate(blocks.all)
+        if block.file == "composite.cu" and block.word in CLASSES
+    }
+    for name in CLASSES:
+        yield f"{100 * rows[name] / sum(rows.values()):.0f} % {name}"
+
+
 def by_kind(costs: list[Cost]) -> Iterator[str]:
     """Yield the table of instructions per pixel by what they are."""
     order = [kind for kind, *_ in sass.KINDS]
@@ -281,6 +328,14 @@ the lines that each instruction comes from: an instruction counts as often as it
 unrolled only where the source says so, so that its instructions are there once; nvcc itself unrolls more, which saves a
 few. Lanes are counted one by one: a warp whose lanes part ways issues more than this.
 
+## By class, per pixel
+
+Kernels work on strips of 128 pixels, and a row of a strip is of one of three classes. Here a mask of the photo's size,
+in bytes, has one value all over: 0, 255 or 13. In the scene above, the bokeh's rows of strips are
+{mix};
+in mixed rows of a scene few pixels are soft.
+
+{classes}
 ## By what they are, per pixel
 
 Widths of memory accesses are in bits.
@@ -314,7 +369,8 @@ def dearest(cost: Cost) -> Iterator[str]:
 @click.option("--lines", is_flag=True, help="Print the lines that cost most instead.")
 def main(lines: bool) -> None:
     """Write docs/kernels.md."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launches, "LARGE", launches.LARGE * ROWS // PHOTO[0])  # as many rows a warp as of the whole photo
         folder = Path(name)
         blocks = Blocks(folder)
         code: dict[str, list[Instruction]] = {}
@@ -341,6 +397,8 @@ def main(lines: bool) -> None:
             clock=CLOCK / 1e9,
             warps=WARPS,
             stages="\n".join(stages(costs, cells)),
+            mix=", ".join(mix_of(blocks, costs["bokeh"])),
+            classes="\n".join(classes(blocks, code)),
             kinds="\n".join(by_kind(of_pixels)),
             functions="\n".join(by_function(of_pixels)),
             srgb="\n".join(srgb(folder)),

@@ -3,4 +3,6 @@
 
 extern "C" __global__ void copied(const float* in, float* out) { out[threadIdx.x] = in[threadIdx.x]; }
 extern "C" __global__ void decoded(const float* in, float* out) { out[threadIdx.x] = decode(in[threadIdx.x]); }
-extern "C" __global__ void encoded(const float* in, float* out) { out[threadIdx.x] = encode(in[threadIdx.x]); }
+extern "C" __global__ void encoded(const float* in, float* out) {
+  out[threadIdx.x] = encoded<float>(in[threadIdx.x], true, 0.f);
+}
