@@ -73,7 +73,7 @@ def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
 
 
 # Masks of one value, with which every row of a strip is of one class.
-CLASSES = {"background": 0, "copied": 255, "mixed": 13}
+CLASSES = {"background": 0, "copied": 255, "mixed": 4}
 
 
 def of_one_class() -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
@@ -331,7 +331,7 @@ few. Lanes are counted one by one: a warp whose lanes part ways issues more than
 ## By class, per pixel
 
 Kernels work on strips of 128 pixels, and a row of a strip is of one of three classes. Here a mask of the photo's size,
-in bytes, has one value all over: 0, 255 or 13. In the scene above, the bokeh's rows of strips are
+in bytes, has one value all over: 0, 255 or 4. In the scene above, the bokeh's rows of strips are
 {mix};
 in mixed rows of a scene few pixels are soft.
 

@@ -229,8 +229,8 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
       // Weights: 1 all over the strip, or one for each pixel.
       float w[QUAD] = {1.f, 1.f, 1.f, 1.f};
       const bool even = whole && !opacity && __all_sync(ALL, masked ? mask.zero() : matte.value == 0.f);
-      bool counts = true;
-      if (!even) {
+      bool counts = even;
+      if (!even && !(masked && __all_sync(ALL, mask.full(cover)))) {
         Line coefficients = {};
         if (cover.kind == COVER_GUIDED && !matte.flat()) {
           coefficients = line_at(cover, cover.coefficients, z, y, left, right, line);
