@@ -215,7 +215,7 @@ __device__ __forceinline__ void decimate(const Photo& photo, const AlphaSource& 
 #pragma unroll 1
   for (int slab = 0; slab < grid.slabs; ++slab, ++row) {
     const int start = row * factor + grid.down.first, end = min(start + factor, bottom);
-#pragma unroll 1
+#pragma unroll 2
     for (; y < end; ++y) {
       const Pixels pixels = AHEAD ? next : load();
       const MaskQuad mask = next_mask;
