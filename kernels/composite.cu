@@ -443,7 +443,7 @@ __device__ __forceinline__ void composite(const Photo& photo, const AlphaSource&
 }
 
 // Blocks of a multiprocessor that registers are left for: with more, ptxas spills some.
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 1000
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 template <class T>
 constexpr int RESIDENT = 3;
 #else
