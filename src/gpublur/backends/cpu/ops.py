@@ -50,10 +50,14 @@ class Band:
 
 
 class Frames(NamedTuple):
-    """The cells of a band (rows, planes, columns): weighted light, and its blur; with zero margins left and right."""
+    """The cells of a band (rows, planes, columns): weighted light, and its blur; with zero margins left and right.
+
+    ``kinds`` (rows, blocks of columns) tells where the cells' weights are all alike.
+    """
 
     cells: NDArray[np.float32]
     soft: NDArray[np.float32]
+    kinds: NDArray[np.uint8]
     margin: int
 
 
@@ -213,7 +217,10 @@ def frames(plan: Plan, source: loops.Source) -> Frames:
     cells = min(all_rows, rows + 2 * above + 2 * BORDER + 1)
     soft = min(all_rows, rows + 2 * BORDER + 1)
     return Frames(
-        np.zeros((cells, colours + 1, columns), np.float32), np.zeros((soft, colours + 1, columns), np.float32), margin
+        np.zeros((cells, colours + 1, columns), np.float32),
+        np.zeros((soft, colours + 1, columns), np.float32),
+        np.zeros((cells, -(-columns // loops.BLOCK)), np.uint8),
+        margin,
     )
 
 
@@ -250,9 +257,9 @@ def separable(taps: Taps, plan: Plan, frames: Frames, band: Band) -> None:
 
 def spans(runs: Spans, plan: Plan, frames: Frames, band: Band) -> None:
     """Blur the band's cells with a flat aperture (7): row prefix sums in place, then spans into its soft rows."""
-    loops.prefix_rows(frames.cells, *band.fresh)
+    loops.prefix_rows(frames.cells, frames.kinds, *band.fresh)
     loops.span_rows(
-        frames.cells, runs.dy, runs.half, runs.weight, runs.reach[1], frames.soft, frames.margin, -BORDER,
+        frames.cells, frames.kinds, runs.dy, runs.half, runs.weight, *runs.reach, frames.soft, frames.margin, -BORDER,
         plan.grid[0] + BORDER, *band.soft,
     )  # fmt: skip
 

@@ -9,14 +9,14 @@ are (`rows`); an assignment of one slice to another is written as a loop, for Nu
 """
 
 from .alpha import FULL, guide, stretch
-from .blur import along_columns, along_rows, prefix_rows, span_rows
+from .blur import BLOCK, along_columns, along_rows, prefix_rows, span_rows
 from .composite import ColorFields, Interpolation, composite, cutout
 from .decimate import Decimation, HighlightCurve, decimate
 from .rows import AlphaSource, OutputEncoding, Pixels, Source
 from .shrink import shrink
 
 __all__ = [
-    "FULL", "AlphaSource", "ColorFields", "Decimation", "HighlightCurve", "Interpolation", "OutputEncoding", "Pixels",
-    "Source", "along_columns", "along_rows", "composite", "cutout", "decimate", "guide", "prefix_rows", "shrink",
-    "span_rows", "stretch",
+    "BLOCK", "FULL", "AlphaSource", "ColorFields", "Decimation", "HighlightCurve", "Interpolation", "OutputEncoding",
+    "Pixels", "Source", "along_columns", "along_rows", "composite", "cutout", "decimate", "guide", "prefix_rows",
+    "shrink", "span_rows", "stretch",
 ]  # fmt: skip

@@ -4,10 +4,14 @@ import numpy as np
 
 from ....optics import BORDER
 from .compiled import helper, loop
-from .rows import FIRST, ZERO
+from .rows import FIRST, ONE, ZERO
 
 ROWS, TILE = 4, 2048  # cells blurred together, so that the rows and columns they read stay in the L2 cache
 SPAN_ROWS = 16  # of one plane: what a disk of 25 cells reads for them is half a megabyte
+BLOCK = 32  # columns whose weights are of one kind; the shorter, the more runs of them, which cost time to begin
+ZEROS, ONES = np.uint8(1), np.uint8(2)  # kinds of weights
+MIXED = ZEROS | ONES  # what several have in common is the union of their kinds
+NEARLY = np.float32(1e-6)  # how far from 1 is what decimation makes of ones
 
 
 @loop
@@ -100,11 +104,16 @@ def gather(above, use_above, below, use_below, share, target):
 
 
 @loop
-def prefix_rows(frame, begin, end, part, parts):
-    """Replace the rows of the frame by their sums up to and without each column: out[x] = row[0] + ... + row[x - 1]."""
+def prefix_rows(frame, kinds, begin, end, part, parts):
+    """Replace the rows of the frame by their sums up to and without each column: out[x] = row[0] + ... + row[x - 1].
+
+    Of which kind the weights were is written into kinds (rows, blocks of columns).
+    """
     capacity, planes, columns = frame.shape
     for y in range(*share(begin, end, part, parts)):
-        rows = frame[(y + capacity) % capacity]
+        rows, row_kinds = frame[(y + capacity) % capacity], kinds[(y + capacity) % capacity]
+        for block in range(row_kinds.shape[0]):
+            row_kinds[block] = kind_of(rows[planes - 1, block * BLOCK : (block + 1) * BLOCK])
         for c in range(0, planes, 2):  # two planes at a time: each sum waits for its own last addition
             left, right = rows[c], rows[c + 1]
             left_total, right_total = 0.0, 0.0
@@ -115,40 +124,89 @@ def prefix_rows(frame, begin, end, part, parts):
                 right_total += right_value
 
 
+@helper
+def kind_of(weights):
+    """Return the kind of some weights; sums become vectors, a minimum and maximum do not."""
+    not_zero, not_one = np.int32(0), np.int32(0)
+    for x in range(weights.shape[0]):
+        not_zero += np.int32(weights[x] != ZERO)
+        not_one += np.int32(abs(weights[x] - ONE) > NEARLY)
+    return ZEROS if not_zero == 0 else ONES if not_one == 0 else MIXED
+
+
 @loop
-def span_rows(frame, dy, half, weight, reach, out, margin, lowest, highest, begin, end, part, parts):
+def span_rows(frame, kinds, dy, half, weight, down, across, out, margin, lowest, highest, begin, end, part, parts):
     """Sum the spans (7) from row prefixes into rows begin..end-1 of ``out``; rows lowest..highest-1 exist.
 
-    No span is wider than ``reach`` to either side.
+    No span is more than ``down`` rows away, or wider than ``across`` to either side. Where all weights as near as that
+    are 0, or all are 1, so is their sum, and nothing is read.
+    """
+    planes, columns = frame.shape[1], frame.shape[2]
+    from_y, to_y = share(begin, end, part, parts)
+    both = np.empty(TILE + 2 * across + 1, np.float32)
+    seen, around = np.empty(kinds.shape[1], np.uint8), np.empty((2, kinds.shape[1]), np.uint8)
+    for top in range(from_y, to_y, SPAN_ROWS):
+        bottom = min(top + SPAN_ROWS, to_y)
+        survey(kinds, top - down, bottom + down, lowest, highest, across, seen, around)
+        for c in range(planes):
+            kind = around[c // (planes - 1)]
+            to_x = margin - BORDER
+            while to_x < columns - margin + BORDER:
+                from_x, last = to_x, min(to_x + TILE, columns - margin + BORDER)
+                known = kind[from_x // BLOCK]
+                while to_x < last and kind[to_x // BLOCK] == known:
+                    to_x = min((to_x // BLOCK + 1) * BLOCK, last)
+                for y in range(top, bottom):
+                    target = out[(y + out.shape[0]) % out.shape[0], c, from_x:to_x]
+                    target[:] = ONE if known == ONES else ZERO
+                    if known == MIXED:
+                        one_row(frame, c, y, dy, half, weight, across, lowest, highest, from_x, both, target)
+
+
+@helper
+def survey(kinds, begin, end, lowest, highest, reach, seen, around):
+    """Write the kinds of weights in rows begin..end-1 and ``reach`` columns beside, those that do not exist being 0.
+
+    They are in around[1]; around[0] is for colours, which are known only where they weigh nothing.
+    """
+    capacity, blocks = kinds.shape
+    seen[:] = ZEROS if begin < lowest or end > highest else 0
+    for y in range(max(begin, lowest), min(end, highest)):
+        row = kinds[(y + capacity) % capacity]
+        for block in range(blocks):
+            seen[block] |= row[block]
+    beside = (reach + BLOCK - 1) // BLOCK
+    for block in range(blocks):
+        kind = seen[block]
+        for other in range(max(block - beside, 0), min(block + beside + 1, blocks)):
+            kind |= seen[other]
+        around[0, block] = ZEROS if kind == ZEROS else MIXED
+        around[1, block] = kind
+
+
+@helper
+def one_row(frame, c, y, dy, half, weight, reach, lowest, highest, from_x, both, target):
+    """Add the spans to a row of results from column ``from_x`` on.
+
     Rows dy above and below share their spans: they are added first, then read twice for each span.
     """
-    capacity, planes, columns = frame.shape
-    from_y, to_y = share(begin, end, part, parts)
-    both = np.empty(TILE + 2 * reach + 1, np.float32)
-    for top in range(from_y, to_y, SPAN_ROWS):
-        for from_x in range(margin - BORDER, columns - margin + BORDER, TILE):
-            n = min(TILE, columns - margin + BORDER - from_x)
-            near, far = from_x - reach, from_x + n + reach + 1
-            for c in range(planes):
-                for y in range(top, min(top + SPAN_ROWS, to_y)):
-                    target = out[(y + out.shape[0]) % out.shape[0], c, from_x : from_x + n]
-                    target[:] = ZERO
-                    stop = FIRST
-                    while stop < dy.shape[0]:
-                        k, d = stop, dy[stop]
-                        while stop < dy.shape[0] and dy[stop] == d:
-                            stop += 1
-                        above = frame[(y - d + capacity) % capacity, c, near:far]
-                        below = frame[(y + d + capacity) % capacity, c, near:far]
-                        use_below = d > 0 and lowest <= y + d < highest
-                        pair_rows(above, lowest <= y - d < highest, below, use_below, both)
-                        while k + 3 <= stop:
-                            three_spans(both, target, half, weight, k, reach)
-                            k += 3
-                        if k + 2 == stop:
-                            two_spans(both, target, half, weight, k, reach)
-                        elif k < stop:
-                            one_span(both, target, half[k], weight[k], reach)
+    capacity, near, far = frame.shape[0], from_x - reach, from_x + target.shape[0] + reach + 1
+    stop = FIRST
+    while stop < dy.shape[0]:
+        k, d = stop, dy[stop]
+        while stop < dy.shape[0] and dy[stop] == d:
+            stop += 1
+        above = frame[(y - d + capacity) % capacity, c, near:far]
+        below = frame[(y + d + capacity) % capacity, c, near:far]
+        use_below = d > 0 and lowest <= y + d < highest
+        pair_rows(above, lowest <= y - d < highest, below, use_below, both)
+        while k + 3 <= stop:
+            three_spans(both, target, half, weight, k, reach)
+            k += 3
+        if k + 2 == stop:
+            two_spans(both, target, half, weight, k, reach)
+        elif k < stop:
+            one_span(both, target, half[k], weight[k], reach)
 
 
 @helper
