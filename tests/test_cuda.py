@@ -529,9 +529,9 @@ def constants(name):
     [
         ("pixel.cuh", structs, "WARP STRIP SLOTS"),
         ("pixel.cuh", tables, "QUAD"),
-        ("composite.cu", structs, "PARTS TAPS"),
-        ("composite.cu", tables, "CELLS"),
-        ("composite.cu", import_module("gpublur.backends.cpu.loops.composite"), "SLACK"),
+        ("upsampling.cuh", structs, "PARTS TAPS"),
+        ("upsampling.cuh", tables, "CELLS"),
+        ("fields.cuh", import_module("gpublur.backends.cpu.loops.composite"), "SLACK"),
         ("decimate.cu", structs, "COPIES"),
         ("shrink.cu", structs, "WARPS CHUNK"),
         ("spans.cu", structs, "TILE GROUPS"),
@@ -539,7 +539,7 @@ def constants(name):
         ("separable.cu", tables, "ROWS"),
         ("matte.cu", structs, "ACROSS DOWN PLANES BLOCK"),
         ("matte.cu", matting, "WINDOW MEAN CELL"),
-        ("composite.cu", matting, "FAINT"),
+        ("fields.cuh", matting, "FAINT"),
         ("upload.cu", tables, "WORDS"),
     ],
 )

@@ -12,7 +12,7 @@ from ... import matting
 WARP, WARPS = 32, 8
 RUN = 16  # rows of a warp, at least
 LARGE = 1 << 23  # pixels of a stack that keeps every multiprocessor busy with twice as many rows a warp
-COMPOSING, PARTS, TAPS = 4, 16, 4  # of composite.cu; COMPOSING: warps
+COMPOSING, PARTS, TAPS = 4, 16, 4  # of upsampling.cuh; COMPOSING: warps of composite.cu
 STRIP, SLOTS = 128, 144  # of pixel.cuh
 COPIES = 8  # of decimate.cu
 CHUNK = WARPS * STRIP  # of shrink.cu: pixels
@@ -42,7 +42,7 @@ GRID = np.dtype(
     [("weights_down", "u8"), ("weights_across", "u8"), ("down", AXIS), ("across", AXIS), ("rows", "i4"),
      ("columns", "i4"), ("border", "i4"), ("slabs", "i4"), ("cells", "i4")], align=True,
 )  # fmt: skip
-PLACE = np.dtype([("factor", "i4"), ("offset", "i4"), ("reciprocal", "u4")])  # Parts of composite.cu
+PLACE = np.dtype([("factor", "i4"), ("offset", "i4"), ("reciprocal", "u4")])  # Parts of upsampling.cuh
 UPSAMPLING = np.dtype(
     [("colour", "f4", 4), ("cells", "u8"), ("up", "u8"), ("across", "u8"), ("down", PLACE), ("beside", PLACE),
      ("rows", "i4"), ("columns", "i4"), ("border", "i4"), ("padding", "i4")], align=True,

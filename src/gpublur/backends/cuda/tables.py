@@ -18,7 +18,7 @@ from ...optics import Axis, Plan, Spans, Taps
 from . import loader
 
 QUAD = 4  # of pixel.cuh
-CELLS = 6  # of composite.cu
+CELLS = 6  # of upsampling.cuh
 ROWS = 4  # of spans.cu and separable.cu
 WORDS = 512  # of upload.cu
 MOST_WORDS = 16 << 20  # of all tables of a device; those of one radius and size have some thousands
