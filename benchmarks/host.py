@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import gpublur
-from gpublur import pipeline
+from gpublur import backends, pipeline
 from gpublur.api import Editor
 from gpublur.backends.cuda import loader, ops
 from gpublur.memory import TorchMemory
@@ -141,6 +141,7 @@ def stubbed() -> Iterator[StubbedGpu]:
     with (
         patch.object(loader, "gpu", lambda: gpu),
         patch.object(loader, "status", lambda: (True, "")),
+        patch.object(backends, "_usable", set()),  # what is seen to be usable here is not
         patch("gpublur.arrays.gpu_memory", memory),
     ):
         yield gpu

@@ -13,7 +13,7 @@ from conftest import matte, scene
 from test_counts import CALLS_SLACK, calls_of
 
 import gpublur
-from gpublur import InvalidArgument, pipeline
+from gpublur import InvalidArgument, backends, pipeline
 from gpublur.api import Editor
 from gpublur.backends.cuda import launches, loader, programs, structs
 from gpublur.backends.cuda import ops as cuda
@@ -198,12 +198,14 @@ def test_a_call_costs_its_host_little(name, calls):
     pytest.importorskip("torch")
     from benchmarks import host
 
+    usable = set(backends._usable)
     with host.stubbed():
         call = host.jobs(Editor("cuda"))[name]
         call()
         host.HeldMemory.allocated = 0
         assert calls_of(call) <= calls * CALLS_SLACK
     assert host.HeldMemory.allocated == 2
+    assert backends._usable == usable, "nothing but the stub has a GPU"
 
 
 def test_few_are_kept():

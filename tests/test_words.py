@@ -11,7 +11,7 @@ from serving import PNG, data_of, open_settings, opened
 from starlette.testclient import TestClient
 
 import gpublur
-from gpublur import arrays, edits, pipeline, segmentation
+from gpublur import arrays, edits, engine, pipeline, segmentation
 from gpublur.api import Editor
 from gpublur.errors import InvalidArgument, ModelUnavailable, PromptUnsupported
 from gpublur.segmentation import masks, registry, words
@@ -80,6 +80,7 @@ def shipped(weights, monkeypatch):
     monkeypatch.setattr(registry, "registered", {})
     rows = {name: replace(row, path=str(weights), on_cpu=None) for name, row in registry.SHIPPED.items()}
     monkeypatch.setattr(registry, "SHIPPED", rows)
+    monkeypatch.setattr(engine, "_cached", engine.Engine)  # some may have loaded the real ones
     monkeypatch.delenv(segmentation.TEXT_MODEL, raising=False)
 
 
