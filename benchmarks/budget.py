@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +74,7 @@ def jobs() -> dict[str, tuple[float, Callable[[Any], Any]]]:
 
 
 # Masks of one value, with which every row of a strip is of one class.
+BY_CLASS = ("decimate", "composite")
 CLASSES = {"background": 0, "copied": 255, "mixed": 4}
 
 
@@ -127,6 +129,22 @@ def machine_code(source: Path, folder: Path, *flags: object) -> dict[str, list[I
     options = ("-std=c++17", "-ftz=true", "-lineinfo", f"-arch=sm_{ARCH}", f"-I{loader.folder()}", *flags)
     toolchain.run(needed("nvcc"), "-cubin", *options, "-o", cubin, source)
     return sass.parse(toolchain.run(needed("nvdisasm"), "-gi", "-c", cubin))
+
+
+def code_of(blocks: Blocks, sources: Iterable[str]) -> dict[str, list[Instruction]]:
+    """Return the machine code of the counted copies of some sources."""
+    code: dict[str, list[Instruction]] = {}
+    for source in sources:
+        code |= machine_code(blocks.folder / f"{source}.cu", blocks.folder, "-include", blocks.header)
+    return code
+
+
+@contextmanager
+def as_of_the_photo() -> Iterator[None]:
+    """Let warps work on as many rows of the ROWS that are counted as they do of the whole photo."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launches, "LARGE", launches.LARGE * ROWS // PHOTO[0])
+        yield
 
 
 def needed(program: str) -> str:
@@ -213,19 +231,20 @@ def stages(costs: dict[str, list[Cost]], cells: dict[str, float]) -> Iterator[st
     yield from table(head, rows)
 
 
-def classes(blocks: Blocks, code: dict[str, list[Instruction]]) -> Iterator[str]:
-    """Yield the table of instructions per pixel by the class that all rows of strips are of."""
-    found = {
-        (mode, name): {
-            cost.stem: cost.per_pixel
-            for launch in blocks.run(work)
-            if launch.source in ("decimate", "composite")
-            for cost in [weighed(code[launch.entry], blocks, launch)]
-        }
-        for mode, name, work in of_one_class()
-    }
-    rows = [(mode, stem, *(found[mode, name][stem] for name in CLASSES))
-            for mode in ("bokeh", "gaussian") for stem in ("decimate", "composite")]  # fmt: skip
+def of_classes(blocks: Blocks, code: dict[str, list[Instruction]]) -> dict[tuple[str, str], dict[str, float]]:
+    """Return for each mode and kernel the instructions per pixel where all rows of strips are of a class."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for mode, name, work in of_one_class():
+        for launch in blocks.run(work):
+            if launch.source in BY_CLASS:
+                cost = weighed(code[launch.entry], blocks, launch)
+                found.setdefault((mode, launch.source), {})[name] = cost.per_pixel
+    return found
+
+
+def by_class(found: dict[tuple[str, str], dict[str, float]]) -> Iterator[str]:
+    """Yield the table of what `of_classes` found."""
+    rows = [(*key, *(costs[name] for name in CLASSES)) for key, costs in found.items()]
     yield from table(("job", "kernel", *CLASSES), rows)
 
 
@@ -369,13 +388,10 @@ def dearest(cost: Cost) -> Iterator[str]:
 @click.option("--lines", is_flag=True, help="Print the lines that cost most instead.")
 def main(lines: bool) -> None:
     """Write docs/kernels.md."""
-    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launches, "LARGE", launches.LARGE * ROWS // PHOTO[0])  # as many rows a warp as of the whole photo
+    with tempfile.TemporaryDirectory() as name, as_of_the_photo():
         folder = Path(name)
         blocks = Blocks(folder)
-        code: dict[str, list[Instruction]] = {}
-        for source in loader.sources():
-            code |= machine_code(folder / f"{source}.cu", folder, "-include", blocks.header)
+        code = code_of(blocks, loader.sources())
         costs, cells = {}, {}
         for job, (cells[job], work) in jobs().items():
             costs[job] = [weighed(code[launch.entry], blocks, launch) for launch in blocks.run(work)]
@@ -398,7 +414,7 @@ def main(lines: bool) -> None:
             warps=WARPS,
             stages="\n".join(stages(costs, cells)),
             mix=", ".join(mix_of(blocks, costs["bokeh"])),
-            classes="\n".join(classes(blocks, code)),
+            classes="\n".join(by_class(of_classes(blocks, code))),
             kinds="\n".join(by_kind(of_pixels)),
             functions="\n".join(by_function(of_pixels)),
             srgb="\n".join(srgb(folder)),
