@@ -21,7 +21,7 @@ import torch
 import gpublur
 from gpublur import backends, pipeline
 from gpublur.api import Editor
-from gpublur.backends.cuda import loader, ops
+from gpublur.backends.cuda import loader, ops, tables
 from gpublur.memory import TorchMemory
 from gpublur.pipeline import Mask
 from gpublur.types import DEFAULT_THRESHOLD, SubjectQuery
@@ -142,6 +142,7 @@ def stubbed() -> Iterator[StubbedGpu]:
         patch.object(loader, "gpu", lambda: gpu),
         patch.object(loader, "status", lambda: (True, "")),
         patch.object(backends, "_usable", set()),  # what is seen to be usable here is not
+        patch.object(tables, "_kept", {}),  # nor is what is uploaded there
         patch("gpublur.arrays.gpu_memory", memory),
     ):
         yield gpu
