@@ -96,13 +96,10 @@ template <class T, int COLOURS, int PIXEL, bool CUT>
 __device__ __forceinline__ void copied(const Row<T, COLOURS, PIXEL, CUT>& row) {
   const T* const from = row.from();
   T* const to = row.to();
-  if (PIXEL > 1 || COLOURS == 1) {
-    copy_row(from, to, row.n * PIXEL);
-  } else {
+  const int planes = PIXEL > 1 ? 1 : row.channels();
 #pragma unroll 1
-    for (int c = 0; c < row.channels(); ++c)
-      copy_row(from + c * row.photo.channel, to + c * row.encoding.channel, row.n);
-  }
+  for (int c = 0; c < planes; ++c)
+    copy_row(from + c * row.photo.channel, to + c * row.encoding.channel, row.n * PIXEL);
 }
 
 template <bool LINEAR, class T, int COLOURS, int PIXEL, bool CUT>
